@@ -1,0 +1,6 @@
+"""How does a CNN perform after BERT embedding? The four spellings of one model, and what they need.
+
+Importing this package loads neither PyTorch nor TensorFlow: each framework is imported by the module that is about it.
+"""
+
+__version__ = "0.1.0"

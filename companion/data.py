@@ -1,0 +1,125 @@
+"""A dataset's name -> its texts and labels -> token ids -> batches of about equal length.
+
+A name is "matinee" (the reviews in this package), a local folder of Parquet, JSON-lines or CSV files, or a Hub id.
+The environment variable COMPANION_DATASET changes the default.
+"""
+
+import os
+from pathlib import Path
+
+import datasets
+import numpy as np
+
+DEFAULT_DATASET = os.environ.get("COMPANION_DATASET", "matinee")
+MATINEE = Path(__file__).parent / "assets" / "matinee"
+BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".csv": "csv"}
+
+
+def read_splits(name: str) -> datasets.DatasetDict:
+    """The splits as they are stored. Raises ValueError, with one sentence, if there is no such dataset."""
+    folder = MATINEE if name == "matinee" else Path(name)
+    if not folder.is_dir():
+        try:
+            return datasets.load_dataset(name)
+        except Exception as error:  # the Hub's client has a dozen ways to say no
+            raise ValueError(
+                f"There is no dataset '{name}': it is not 'matinee', no folder of that name is here, "
+                f"and the Hugging Face Hub did not give it ({type(error).__name__})."
+            ) from None
+    files = sorted(path for path in folder.rglob("*") if path.suffix in BUILDERS)
+    if not files:
+        raise ValueError(f"The folder '{name}' holds no .parquet, .jsonl or .csv file.")
+    splits = {}
+    for path in files:  # train.jsonl, train-00000-of-00001.parquet: the split's name comes first
+        splits.setdefault(path.stem.split("-")[0], []).append(str(path))
+    return datasets.load_dataset(BUILDERS[files[0].suffix], data_files=splits)
+
+
+def load_dataset(name: str = DEFAULT_DATASET) -> datasets.DatasetDict:
+    """Splits with at least the columns `text` (str) and `label` (a `ClassLabel`); unlabelled splits are left out.
+
+    Raises ValueError, with one sentence, for an unknown name, a missing column, an empty split or a text that is no string.
+    """
+    splits = read_splits(name)
+    names = set()
+    for split, rows in list(splits.items()):
+        if missing := {"text", "label"} - set(rows.column_names):
+            raise ValueError(f"The split '{split}' of '{name}' has no column {' and no '.join(sorted(missing))}; it has {rows.column_names}.")
+        if len(rows) == 0:
+            raise ValueError(f"The split '{split}' of '{name}' is empty.")
+        check_texts(rows["text"])
+        labels = set(rows.unique("label"))
+        if labels == {-1}:
+            del splits[split]
+        names |= labels
+    if not isinstance(rows.features["label"], datasets.ClassLabel):
+        splits = splits.cast_column("label", datasets.ClassLabel(names=[str(label) for label in sorted(names - {-1})]))
+    return splits
+
+
+def check_texts(texts) -> None:
+    """Raises ValueError, naming the first, if one of the texts is not a string, or if there is none."""
+    if len(texts) == 0:
+        raise ValueError("There is no text: give at least one.")
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"Text {position} is not a string but {type(text).__name__}: {text!r}.")
+
+
+def encode(rows: datasets.Dataset, tokenizer, max_length: int = 256) -> datasets.Dataset:
+    """Token ids for a split: the columns `input_ids`, `attention_mask`, `label` and `length` (tokens), unpadded."""
+    encoded = tokenizer(list(rows["text"]), truncation=True, max_length=min(max_length, tokenizer.model_max_length))
+    lengths = [len(ids) for ids in encoded["input_ids"]]
+    columns = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+    return datasets.Dataset.from_dict({**columns, "label": rows["label"], "length": lengths})
+
+
+def batches(encoded: datasets.Dataset, tokenizer, batch_size: int = 32, seed: int | None = None):
+    """(inputs, labels) of texts of about equal length, padded to the longest of each batch, as NumPy arrays.
+
+    With a seed the order is shuffled: texts are drawn at random, sorted by length only within some
+    50 batches, and the batches shuffled again. Without one it is the dataset's own.
+    """
+    rows = encoded.with_format(None)[:]
+    for indices in batch_indices(rows["length"], batch_size, seed):
+        columns = {name: [rows[name][i] for i in indices] for name in ("input_ids", "attention_mask")}
+        inputs = tokenizer.pad(columns, return_tensors="np")
+        yield {name: inputs[name].astype(np.int32) for name in columns}, np.array([rows["label"][i] for i in indices])
+
+
+def batch_indices(lengths, batch_size: int, seed: int | None) -> list[np.ndarray]:
+    """The rows of each batch; see `batches`."""
+    order = np.arange(len(lengths))
+    if seed is None:
+        return np.array_split(order, range(batch_size, len(order), batch_size))
+    rng = np.random.default_rng(seed)
+    rng.shuffle(order)
+    pools = np.array_split(order, range(50 * batch_size, len(order), 50 * batch_size))
+    ordered = np.concatenate([pool[np.argsort(np.asarray(lengths)[pool], kind="stable")] for pool in pools])
+    shuffled = np.array_split(ordered, range(batch_size, len(ordered), batch_size))
+    rng.shuffle(shuffled)
+    return shuffled
+
+
+def keras_batches(encoded: datasets.Dataset, tokenizer, batch_size: int = 32, seed: int | None = None):
+    """The same batches as a `keras.utils.PyDataset`, for `fit`; each epoch has an order of its own."""
+    import keras
+
+    class Batches(keras.utils.PyDataset):
+        def __init__(self):
+            super().__init__()
+            self.epoch = 0
+            self.on_epoch_begin()
+
+        def __len__(self):
+            return -(-len(encoded) // batch_size)
+
+        def __getitem__(self, index):
+            return self.drawn[index]
+
+        def on_epoch_begin(self):
+            order = None if seed is None else seed + self.epoch
+            self.drawn = list(batches(encoded, tokenizer, batch_size, order))
+            self.epoch += 1
+
+    return Batches()

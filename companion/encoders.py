@@ -1,0 +1,84 @@
+"""An encoder's name -> its tokenizer, its PyTorch model, its Keras model.
+
+A name is "embedded" (the small BERT in this package), a folder in Hugging Face layout, or a Hub id such as
+"google-bert/bert-base-uncased". The environment variable COMPANION_ENCODER changes the default.
+"""
+
+import json
+import os
+from pathlib import Path
+
+DEFAULT_ENCODER = os.environ.get("COMPANION_ENCODER", "embedded")
+EMBEDDED = Path(__file__).parent / "assets" / "encoder"
+FILES = ["config.json", "model.safetensors", "tokenizer*.json", "vocab.*", "merges.txt", "special_tokens_map.json"]
+
+
+def find_encoder(name: str = DEFAULT_ENCODER) -> Path:
+    """The folder that holds an encoder; a Hub id is downloaded to the Hub's own cache first.
+
+    Raises ValueError, with one sentence, for a name that is none of the three.
+    """
+    folder = EMBEDDED if name == "embedded" else Path(name)
+    if not folder.is_dir():
+        folder = _download(name)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"The folder '{name}' has no config.json: it holds no encoder in Hugging Face layout.")
+    return folder
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=FILES))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(
+            f"There is no encoder '{name}': it is not 'embedded', no folder of that name is here, "
+            f"and the Hugging Face Hub did not give it ({type(error).__name__})."
+        ) from None
+
+
+def load_tokenizer(name: str = DEFAULT_ENCODER):
+    """The encoder's tokenizer. It returns the two inputs of every variant: `input_ids`, `attention_mask` (B, T)."""
+    from transformers import AutoTokenizer
+
+    folder = find_encoder(name)
+    longest = _settings(folder).get("max_position_embeddings", 512)
+    tokenizer = AutoTokenizer.from_pretrained(folder, model_input_names=["input_ids", "attention_mask"])
+    tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
+    return tokenizer
+
+
+def load_pytorch_encoder(name: str = DEFAULT_ENCODER):
+    """The encoder as a `transformers` model in single precision: any `AutoModel` with `last_hidden_state`."""
+    import torch
+    from transformers import AutoModel
+
+    return AutoModel.from_pretrained(find_encoder(name), dtype=torch.float32)
+
+
+def load_keras_encoder(name: str = DEFAULT_ENCODER):
+    """The encoder as a `keras_hub.models.BertBackbone` in single precision.
+
+    KerasHub's BERT knows one activation, the tanh form of GELU; an encoder trained with the exact form
+    (bert-base) differs from its PyTorch twin by about 1e-3 for that reason.
+    Raises ValueError, with one sentence, for an encoder that is not a BERT.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets at length otherwise
+    import keras_hub
+
+    folder = find_encoder(name)
+    settings = _settings(folder)
+    if settings.get("model_type") != "bert":
+        raise ValueError(
+            f"The Keras variants need a BERT encoder, and '{name}' is of type '{settings.get('model_type')}'; "
+            "the PyTorch variants take it."
+        )
+    return keras_hub.models.BertBackbone.from_preset(
+        str(folder), dropout=settings.get("hidden_dropout_prob", 0.1), dtype="float32"
+    )
+
+
+def _settings(folder: Path) -> dict:
+    return json.loads((folder / "config.json").read_text())

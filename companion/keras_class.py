@@ -1,0 +1,108 @@
+"""Keras, as a class: a `keras.Model` for `compile`, `fit` and `save`."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets at length otherwise
+
+import keras
+from keras import layers, ops
+
+from companion.config import BertCNNConfig
+from companion.encoders import DEFAULT_ENCODER, load_keras_encoder
+
+
+@keras.saving.register_keras_serializable("companion")
+class TextOnly(layers.Layer):
+    """Zero the vectors of padding, and append zeros to a text shorter than the largest kernel."""
+
+    def __init__(self, largest_kernel, **kwargs):
+        super().__init__(**kwargs)
+        self.largest_kernel = largest_kernel
+
+    def call(self, hidden, attention_mask):
+        """(B, T, D), (B, T) -> the same with T >= largest_kernel."""
+        mask = ops.cast(attention_mask, hidden.dtype)
+        length, k = ops.shape(mask)[1], self.largest_kernel
+        length = max(length, k) if isinstance(length, int) else ops.maximum(length, k)
+        hidden = ops.pad(hidden * mask[..., None], ((0, 0), (0, k - 1), (0, 0)))
+        mask = ops.pad(mask, ((0, 0), (0, k - 1)))
+        return hidden[:, :length], mask[:, :length]
+
+    def compute_output_spec(self, hidden, attention_mask):
+        return keras.KerasTensor((None, None, hidden.shape[-1])), keras.KerasTensor((None, None))
+
+    def get_config(self):
+        return {**super().get_config(), "largest_kernel": self.largest_kernel}
+
+
+@keras.saving.register_keras_serializable("companion")
+class BertCNN(keras.Model):
+    """BERT's token vectors into parallel convolutions, max over time, linear (Kim 2014, section 2)."""
+
+    def __init__(self, encoder, kernel_sizes=(3, 4, 5), num_filters=100, dropout=0.5, num_labels=2, hidden_units=None, **kwargs):
+        super().__init__(**kwargs)
+        self.settings = BertCNNConfig(kernel_sizes, num_filters, dropout, num_labels, hidden_units).head
+        self.encoder = encoder
+        self.text_only = TextOnly(max(kernel_sizes), name="text_only")
+        self.convs = [layers.Conv1D(num_filters, k, activation="relu", name=f"conv_{k}") for k in kernel_sizes]
+        self.dropout = layers.Dropout(dropout)
+        self.hidden_layer = layers.Dense(hidden_units, activation="relu", name="hidden_layer") if hidden_units else None
+        self.classifier = layers.Dense(num_labels, name="classifier")
+
+    @classmethod
+    def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":
+        """A pretrained encoder under a new head; `config` as in `BertCNNConfig`."""
+        model = cls(load_keras_encoder(name), **config)
+        model.build()
+        return model
+
+    def build(self, input_shape=None):
+        width = len(self.convs) * self.settings["num_filters"]
+        for conv in self.convs:
+            conv.build((None, None, self.encoder.hidden_dim))
+        if self.hidden_layer is not None:
+            self.hidden_layer.build((None, width))
+        self.classifier.build((None, self.settings["hidden_units"] or width))
+        self.built = True
+
+    def embed(self, input_ids, attention_mask):
+        """One vector a token, in context: (B, T) -> (B, T, D)."""
+        input_ids, attention_mask = ops.cast(input_ids, "int32"), ops.cast(attention_mask, "int32")
+        inputs = {"token_ids": input_ids, "segment_ids": ops.zeros_like(input_ids), "padding_mask": attention_mask}
+        return self.encoder(inputs)["sequence_output"]
+
+    def convolve(self, hidden, attention_mask):
+        """ReLU of every k-token window: (B, T, D) -> K x (B, W_k, F), W_k = T - k + 1."""
+        hidden, mask = self.text_only(hidden, attention_mask)
+        maps = []
+        for conv, k in zip(self.convs, self.settings["kernel_sizes"], strict=True):
+            windows = conv(hidden)  # (B, W_k, F)
+            counts = ops.pad(mask[:, k:], ((0, 0), (1, 0)), constant_values=1)  # (B, W_k): does the window end inside the text?
+            maps.append(windows * counts[..., None])
+        return maps
+
+    def pool(self, maps):
+        """The strongest window of each filter: K x (B, W_k, F) -> (B, K*F)."""
+        return ops.concatenate([ops.max(windows, axis=1) for windows in maps], axis=1)
+
+    def classify(self, features, training=None):
+        """Dropout, the hidden layer if there is one, linear: (B, K*F) -> (B, C)."""
+        features = self.dropout(features, training=training)
+        if self.hidden_layer is not None:
+            features = self.hidden_layer(features)
+        return self.classifier(features)
+
+    def call(self, inputs, training=None):
+        """`{"input_ids": (B, T), "attention_mask": (B, T)}` -> logits (B, C)."""
+        input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
+        hidden = self.embed(input_ids, attention_mask)
+        maps = self.convolve(hidden, attention_mask)
+        features = self.pool(maps)
+        return self.classify(features, training)
+
+    def get_config(self):
+        return {**super().get_config(), **self.settings, "encoder": keras.saving.serialize_keras_object(self.encoder)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config.pop("encoder")), **config)

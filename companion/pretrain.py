@@ -1,0 +1,233 @@
+"""Pretrain a small BERT on unlabelled text: masked language modelling (Devlin et al. 2019, section 3.1).
+
+    python -m companion.pretrain FOLDER_OR_HUB_ID OUT [--steps 16000] [--layers 4] [--width 256]
+
+OUT becomes a Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer, `vocab.txt`, `pretraining.json`.
+Checkpoints lie in OUT/checkpoints; the same command goes on from the last one.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+import transformers
+from scipy.sparse import coo_matrix
+from sklearn.decomposition import TruncatedSVD
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertForMaskedLM, DataCollatorForLanguageModeling, Trainer, TrainingArguments
+
+from companion.data import read_splits
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+BLOCK = 4096  # tokens; a batch is one or more blocks, cut into rows of one of these lengths
+ROW_LENGTHS = (64, 128, 256)
+
+
+def read_texts(source: str, splits: list[str] | None) -> list[str]:
+    """Every text of the chosen splits (all but "test" by default), line-break tags removed."""
+    dataset = read_splits(source)
+    names = splits or [name for name in dataset if name != "test"]
+    if missing := [name for name in names if name not in dataset or "text" not in dataset[name].column_names]:
+        raise SystemExit(f"{source} has no column 'text' in the splits {missing}; its splits are {list(dataset)}.")
+    texts = [text.replace("<br />", " ") for name in names for text in dataset[name]["text"]]
+    if not any(text.strip() for text in texts):
+        raise SystemExit(f"{source} holds no text in the splits {names}.")
+    return texts
+
+
+def train_tokenizer(texts: list[str], size: int, max_length: int) -> transformers.BertTokenizerFast:
+    """A lower-casing WordPiece tokenizer with BERT's five special tokens."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIAL))
+    ends = [(token, tokenizer.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
+    tokenizer.post_processor = processors.BertProcessing(*ends)
+    return transformers.BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length)
+
+
+def pack(tokenizer, texts: list[str]) -> np.ndarray:
+    """All texts as one line of token ids, [SEP] after each, folded into blocks: (N, BLOCK) uint16."""
+    parts = []
+    for start in range(0, len(texts), 1000):
+        encoded = tokenizer.backend_tokenizer.encode_batch_fast(texts[start : start + 1000], add_special_tokens=False)
+        parts += [np.array([*row.ids, tokenizer.sep_token_id], np.uint16) for row in encoded]
+    line = np.concatenate(parts)
+    if len(line) < 4 * BLOCK:
+        raise SystemExit(f"{len(line):,} tokens of text are too few to pretrain on; at least {4 * BLOCK:,} are needed.")
+    return line[: len(line) // BLOCK * BLOCK].reshape(-1, BLOCK)
+
+
+class MaskedRows(DataCollatorForLanguageModeling):
+    """Blocks -> a batch of [CLS] ... [SEP] rows, all of one length, some of their tokens masked."""
+
+    def __call__(self, blocks):
+        length = ROW_LENGTHS[torch.randint(len(ROW_LENGTHS), ()).item()]
+        rows = torch.from_numpy(np.stack([block["tokens"] for block in blocks]).astype(np.int64)).view(-1, length)
+        rows[:, 0], rows[:, -1] = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
+        input_ids, labels = self.torch_mask_tokens(rows, special_tokens_mask=rows < len(SPECIAL))
+        return {"input_ids": input_ids, "labels": labels}
+
+
+class SparseBert(BertForMaskedLM):
+    """BERT that predicts the masked tokens only: the vocabulary-wide layer skips the other 80%."""
+
+    def forward(self, input_ids, labels):
+        hidden = self.bert(input_ids).last_hidden_state  # (B, T, D)
+        masked = labels != -100  # (B, T)
+        logits = self.cls(hidden[masked]).float()  # (masked, V)
+        return {"loss": torch.nn.functional.cross_entropy(logits, labels[masked]), "logits": logits}
+
+
+def ppmi_vectors(blocks: np.ndarray, vocabulary: int, width: int, window: int = 4) -> np.ndarray:
+    """Word vectors from counts: an SVD of positive pointwise mutual information (Levy & Goldberg 2014).
+
+    Embeddings that start from them leave the first plateau of the loss millions of tokens earlier.
+    """
+    line = blocks.reshape(-1)
+    counts = coo_matrix((vocabulary, vocabulary), dtype=np.float32).tocsr()
+    for distance in range(1, window + 1):
+        left, right = line[:-distance], line[distance:]
+        counts += coo_matrix((np.ones(len(left), np.float32), (left, right)), shape=counts.shape).tocsr()
+    counts = (counts + counts.T).tocoo()
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    pmi = np.log(counts.data * totals.sum() / (totals[counts.row] * totals[counts.col] ** 0.75 * totals.sum() ** 0.25))
+    ppmi = coo_matrix((np.maximum(pmi, 0), (counts.row, counts.col)), shape=counts.shape)
+    vectors = TruncatedSVD(width, random_state=0).fit_transform(ppmi.tocsr())
+    return vectors / vectors.std(axis=0) ** 0.5  # singular values to the power of a half
+
+
+class Report(transformers.TrainerCallback):
+    """One line of log at a time: step, tokens seen, loss, tokens a second."""
+
+    def __init__(self, tokens_per_step: int):
+        self.tokens_per_step, self.last = tokens_per_step, None
+
+    def on_log(self, args, state, control, logs, **_):
+        now = (time.time(), state.global_step)
+        if "loss" in logs and self.last:
+            speed = (now[1] - self.last[1]) * self.tokens_per_step / (now[0] - self.last[0])
+            tokens = now[1] * self.tokens_per_step / 1e6
+            print(f"step {now[1]:6d}  {tokens:7.1f}M tokens  loss {logs['loss']:.3f}  {speed:,.0f} tokens/s", flush=True)
+        self.last = now
+
+
+@torch.no_grad()
+def masked_accuracy(model, blocks: np.ndarray, collate: MaskedRows) -> float:
+    """Share of masked tokens of held-out text that the model names exactly, masks fixed by seed."""
+    model.eval()
+    torch.manual_seed(0)
+    hits = []
+    for block in blocks:
+        batch = {name: tensor.to(model.device) for name, tensor in collate([{"tokens": block}]).items()}
+        labels = batch["labels"][batch["labels"] != -100]
+        hits.append((model(**batch)["logits"].argmax(-1) == labels).float())
+    return torch.cat(hits).mean().item()
+
+
+def write_json(path: Path, content: dict) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m companion.pretrain", description=__doc__.splitlines()[0])
+    parser.add_argument("data", help="Hub id or folder of a dataset with a column 'text'")
+    parser.add_argument("out", type=Path, help="folder to write the encoder to")
+    parser.add_argument("--splits", nargs="+", help="splits to read (default: all but test)")
+    parser.add_argument("--steps", type=int, default=16000)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--vocabulary", type=int, default=8192)
+    parser.add_argument("--blocks", type=int, default=1, help=f"blocks of {BLOCK} tokens a step")
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    recipe = {k: v for k, v in vars(args).items() if k not in ("out", "steps", "save_every")}
+
+    work = args.out / "checkpoints"
+    work.mkdir(parents=True, exist_ok=True)
+    if (work / "recipe.json").exists() and json.loads((work / "recipe.json").read_text()) != recipe:
+        raise SystemExit(f"{work} belongs to a run with other settings (see its recipe.json); give another folder.")
+    if not (work / "recipe.json").exists():
+        texts = read_texts(args.data, args.splits)
+        tokenizer = train_tokenizer(texts, args.vocabulary, max(ROW_LENGTHS))
+        tokenizer.save_pretrained(args.out)
+        np.save(work / "blocks.npy", pack(tokenizer, texts))
+        write_json(work / "recipe.json", recipe)
+    tokenizer = transformers.BertTokenizerFast.from_pretrained(args.out)
+    blocks = np.load(work / "blocks.npy")
+    held_out = blocks[-max(1, len(blocks) // 100) :]
+    training = datasets.Dataset.from_dict({"tokens": blocks[: -len(held_out)]}).with_format("numpy")
+
+    transformers.set_seed(args.seed)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=args.width,
+        num_hidden_layers=args.layers,
+        num_attention_heads=args.width // 64,
+        intermediate_size=4 * args.width,
+        max_position_embeddings=max(ROW_LENGTHS),
+        hidden_act="gelu_pytorch_tanh",  # KerasHub's BERT knows no other
+        hidden_dropout_prob=0.0,  # the text is seen a few times only: nothing to overfit, and faster
+        attention_probs_dropout_prob=0.0,
+    )
+    model = SparseBert(config)
+    checkpoint = transformers.trainer_utils.get_last_checkpoint(work)
+    if checkpoint is None:
+        vectors = torch.from_numpy(ppmi_vectors(blocks, config.vocab_size, args.width)).float()
+        model.bert.embeddings.word_embeddings.weight.data.copy_(vectors / vectors.std() * 0.05)
+    collate = MaskedRows(tokenizer, mlm_probability=0.2)
+    trainer = Trainer(
+        model,
+        TrainingArguments(
+            work,
+            max_steps=args.steps,
+            per_device_train_batch_size=args.blocks,
+            learning_rate=args.learning_rate,
+            lr_scheduler_type="warmup_stable_decay",  # a run cut short before its decay can still be brought to an end
+            lr_scheduler_kwargs={"num_decay_steps": max(1, args.steps // 4)},
+            warmup_steps=min(500, args.steps // 10),
+            weight_decay=0.01,
+            adam_beta2=0.98,
+            bf16=True,
+            use_cpu=not torch.cuda.is_available(),
+            disable_tqdm=True,
+            remove_unused_columns=False,  # the collator reads the column "tokens"
+            seed=args.seed,
+            logging_steps=100,
+            save_steps=args.save_every,
+            save_total_limit=2,
+            report_to="none",
+        ),
+        train_dataset=training,
+        data_collator=collate,
+        callbacks=[Report(args.blocks * BLOCK)],
+    )
+    started = time.time()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    accuracy = masked_accuracy(model, held_out, collate)
+
+    # Half the bytes: weights are stored in half precision and read back in single.
+    encoder = transformers.BertModel(config)
+    encoder.load_state_dict(model.bert.state_dict(), strict=False)  # all but the pooler, which pretraining has none of
+    encoder.half().save_pretrained(args.out)
+    write_json(args.out / "config.json", json.loads((args.out / "config.json").read_text()) | {"dtype": "float32"})
+    (args.out / "vocab.txt").write_text("\n".join(sorted(tokenizer.vocab, key=tokenizer.vocab.get)) + "\n")
+    tokens = args.steps * args.blocks * BLOCK
+    facts = {"tokens": tokens, "masked_accuracy": round(accuracy, 4), "steps": args.steps}
+    write_json(args.out / "pretraining.json", recipe | facts | {"last_run_seconds": round(time.time() - started)})
+    print(f"{args.out}: {tokens / 1e6:.0f}M tokens, {accuracy:.1%} of masked held-out tokens named.")
+
+
+if __name__ == "__main__":
+    main()

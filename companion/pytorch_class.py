@@ -1,0 +1,83 @@
+"""PyTorch, as a class: a `PreTrainedModel` for `Trainer`, `pipeline` and `save_pretrained`."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from companion.config import BertCNNConfig
+from companion.encoders import DEFAULT_ENCODER, load_pytorch_encoder
+
+
+class BertCNN(PreTrainedModel):
+    """BERT's token vectors into parallel convolutions, max over time, linear (Kim 2014, section 2)."""
+
+    config_class = BertCNNConfig
+    base_model_prefix = "encoder"
+
+    def __init__(self, config: BertCNNConfig):
+        super().__init__(config)
+        width = len(config.kernel_sizes) * config.num_filters
+        self.encoder = AutoModel.from_config(config.encoder_config)
+        self.convs = nn.ModuleList(
+            nn.Conv1d(config.encoder_config.hidden_size, config.num_filters, k) for k in config.kernel_sizes
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.hidden_layer = nn.Linear(width, config.hidden_units) if config.hidden_units else None
+        self.classifier = nn.Linear(config.hidden_units or width, config.num_labels)
+        self.post_init()
+
+    @classmethod
+    def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":
+        """A pretrained encoder under a new head; `config` as in `BertCNNConfig`."""
+        encoder = load_pytorch_encoder(name)
+        model = cls(BertCNNConfig(encoder_config=encoder.config, **config))
+        model.encoder = encoder
+        return model.eval()
+
+    def embed(self, input_ids, attention_mask):
+        """One vector a token, in context: (B, T) -> (B, T, D)."""
+        return self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+    def convolve(self, hidden, attention_mask):
+        """ReLU of every k-token window: (B, T, D) -> K x (B, W_k, F), W_k = T - k + 1."""
+        missing = max(self.config.kernel_sizes) - hidden.shape[1]
+        if missing > 0:  # a text shorter than the largest kernel
+            hidden = F.pad(hidden, (0, 0, 0, missing))
+            attention_mask = F.pad(attention_mask, (0, missing))
+        mask = attention_mask.to(hidden.dtype)  # (B, T)
+        channels = (hidden * mask[..., None]).transpose(1, 2)  # (B, D, T), as Conv1d wants it
+        maps = []
+        for conv, k in zip(self.convs, self.config.kernel_sizes, strict=True):
+            windows = F.relu(conv(channels)).transpose(1, 2)  # (B, W_k, F)
+            counts = F.pad(mask[:, k:], (1, 0), value=1)  # (B, W_k): does the window end inside the text?
+            maps.append(windows * counts[..., None])
+        return maps
+
+    def pool(self, maps):
+        """The strongest window of each filter: K x (B, W_k, F) -> (B, K*F)."""
+        return torch.cat([windows.amax(dim=1) for windows in maps], dim=1)
+
+    def classify(self, features):
+        """Dropout, the hidden layer if there is one, linear: (B, K*F) -> (B, C)."""
+        features = self.dropout(features)
+        if self.hidden_layer is not None:
+            features = F.relu(self.hidden_layer(features))
+        return self.classifier(features)
+
+    def forward(self, input_ids, attention_mask=None, labels=None):
+        """`logits` (B, C), and the cross-entropy `loss` where `labels` (B,) are given."""
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        hidden = self.embed(input_ids, attention_mask)
+        maps = self.convolve(hidden, attention_mask)
+        features = self.pool(maps)
+        logits = self.classify(features)
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+# From here on AutoModelForSequenceClassification and pipeline() load a saved BertCNN like any other model.
+AutoConfig.register("bert_cnn", BertCNNConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(BertCNNConfig, BertCNN, exist_ok=True)
