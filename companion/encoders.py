@@ -75,9 +75,10 @@ def load_keras_encoder(name: str = DEFAULT_ENCODER):
             f"The Keras variants need a BERT encoder, and '{name}' is of type '{settings.get('model_type')}'; "
             "the PyTorch variants take it."
         )
-    return keras_hub.models.BertBackbone.from_preset(
-        str(folder), dropout=settings.get("hidden_dropout_prob", 0.1), dtype="float32"
-    )
+    dropout = settings.get("hidden_dropout_prob", 0.1)
+    backbone = keras_hub.models.BertBackbone.from_preset(str(folder), dropout=dropout, dtype="float32")
+    backbone.get_layer("pooled_dense").trainable = False  # BERT's [CLS] output is not used: no gradient reaches it
+    return backbone
 
 
 def _settings(folder: Path) -> dict:

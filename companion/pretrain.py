@@ -1,6 +1,6 @@
 """Pretrain a small BERT on unlabelled text: masked language modelling (Devlin et al. 2019, section 3.1).
 
-    python -m companion.pretrain FOLDER_OR_HUB_ID OUT [--steps 16000] [--layers 4] [--width 256]
+    python -m companion.pretrain FOLDER_OR_HUB_ID OUT [--steps 12000] [--layers 4] [--width 256]
 
 OUT becomes a Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer, `vocab.txt`, `pretraining.json`.
 Checkpoints lie in OUT/checkpoints; the same command goes on from the last one.
@@ -25,8 +25,8 @@ from transformers import BertConfig, BertForMaskedLM, DataCollatorForLanguageMod
 from companion.data import read_splits
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-BLOCK = 4096  # tokens; a batch is one or more blocks, cut into rows of one of these lengths
-ROW_LENGTHS = (64, 128, 256)
+BLOCK = 2048  # tokens; a batch is one or more blocks, cut into rows of one of these lengths
+ROW_LENGTHS = (64, 64, 128, 256)
 
 
 def read_texts(source: str, splits: list[str] | None) -> list[str]:
@@ -104,6 +104,30 @@ def ppmi_vectors(blocks: np.ndarray, vocabulary: int, width: int, window: int = 
     return vectors / vectors.std(axis=0) ** 0.5  # singular values to the power of a half
 
 
+def look_at_neighbours(bert: transformers.BertModel) -> None:
+    """Start position vectors as sinusoids (Vaswani et al. 2017, section 3.5), heads of layer 0 as neighbour finders.
+
+    Head h begins by attending one place to the left, one to the right, two to the left ...: its query is the
+    position's sinusoid turned by that many places. Without it the model stays a bag of words for millions of tokens.
+    """
+    table = bert.embeddings.position_embeddings.weight.data  # (T, D)
+    length, width = table.shape
+    speed = 2.5 * torch.exp(-np.log(1000) * torch.arange(width // 2) / (width // 2))  # radians a place
+    angle = torch.arange(length)[:, None] * speed
+    table[:, 0::2], table[:, 1::2] = 0.07 * angle.sin(), 0.07 * angle.cos()
+    attention = bert.encoder.layer[0].attention.self
+    pairs = attention.attention_head_size // 2
+    for head in range(attention.num_attention_heads):
+        turn = (head // 2 + 1) * (-1 if head % 2 == 0 else 1) * speed[:pairs]
+        row, column = 2 * pairs * head + 2 * torch.arange(pairs), 2 * torch.arange(pairs)
+        attention.key.weight.data[row, column] += 1.5
+        attention.key.weight.data[row + 1, column + 1] += 1.5
+        attention.query.weight.data[row, column] += 1.5 * turn.cos()
+        attention.query.weight.data[row, column + 1] += 1.5 * turn.sin()
+        attention.query.weight.data[row + 1, column] -= 1.5 * turn.sin()
+        attention.query.weight.data[row + 1, column + 1] += 1.5 * turn.cos()
+
+
 class Report(transformers.TrainerCallback):
     """One line of log at a time: step, tokens seen, loss, tokens a second."""
 
@@ -143,12 +167,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("data", help="Hub id or folder of a dataset with a column 'text'")
     parser.add_argument("out", type=Path, help="folder to write the encoder to")
     parser.add_argument("--splits", nargs="+", help="splits to read (default: all but test)")
-    parser.add_argument("--steps", type=int, default=16000)
+    parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--vocabulary", type=int, default=8192)
     parser.add_argument("--blocks", type=int, default=1, help=f"blocks of {BLOCK} tokens a step")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=6e-4)
     parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
@@ -185,7 +209,9 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = transformers.trainer_utils.get_last_checkpoint(work)
     if checkpoint is None:
         vectors = torch.from_numpy(ppmi_vectors(blocks, config.vocab_size, args.width)).float()
+        vectors -= vectors.mean(dim=0)
         model.bert.embeddings.word_embeddings.weight.data.copy_(vectors / vectors.std() * 0.05)
+        look_at_neighbours(model.bert)
     collate = MaskedRows(tokenizer, mlm_probability=0.2)
     trainer = Trainer(
         model,

@@ -1,8 +1,9 @@
 """PyTorch, as pure functions over a dict of parameters, for `torch.func`.
 
-    params = {"encoder": {name: tensor}, "convs": [layer, ...], "hidden_layer": layer or None, "classifier": layer}
+    params = {"encoder": {name: tensor}, "convs": [layer, ...], "hidden_layer": layer, "classifier": layer}
 
-where a layer is {"weight": tensor, "bias": tensor}. All sizes are read off the tensors.
+where a layer is {"weight": tensor, "bias": tensor}; "hidden_layer" is there only if the model has one.
+All sizes are read off the tensors.
 """
 
 import torch
@@ -27,9 +28,10 @@ def from_model(model: BertCNN):
     params = {
         "encoder": layer(model.encoder),
         "convs": [layer(conv) for conv in model.convs],
-        "hidden_layer": layer(model.hidden_layer) if model.hidden_layer is not None else None,
         "classifier": layer(model.classifier),
     }
+    if model.hidden_layer is not None:
+        params["hidden_layer"] = layer(model.hidden_layer)
     return params, model.encoder.eval()  # eval: nothing here would switch the encoder's dropout off
 
 
@@ -64,7 +66,7 @@ def pool(maps):
 def classify(params, features, dropout=0.0):
     """Dropout, the hidden layer if there is one, linear: (B, K*F) -> (B, C)."""
     features = F.dropout(features, dropout, training=dropout > 0)
-    if params["hidden_layer"] is not None:
+    if "hidden_layer" in params:
         features = F.relu(F.linear(features, **params["hidden_layer"]))
     return F.linear(features, **params["classifier"])
 

@@ -68,6 +68,6 @@ def to_pytorch(keras_model, torch_model: BertCNN) -> BertCNN:
     """Copy all weights of either Keras variant into the PyTorch class, and return that."""
     for parameter, variable in _pairs(torch_model, keras_model):
         value = np.array(variable)
-        value = value.reshape(parameter.T.shape).T if _is_kernel(variable) else value.reshape(parameter.shape)
+        value = value.reshape(parameter.shape[::-1]).T if _is_kernel(variable) else value.reshape(parameter.shape)
         parameter.copy_(torch.from_numpy(np.ascontiguousarray(value)))
     return torch_model

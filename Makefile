@@ -1,0 +1,56 @@
+# Two commands: `make lab` to read, `make run` to run. Both set up .venv first, once.
+WINDOWS := $(filter Windows_NT,$(OS))
+PYTHON ?= $(if $(WINDOWS),python,python3)
+PY := .venv/$(if $(WINDOWS),Scripts/python.exe,bin/python)
+JOBS ?= 2
+NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
+CODE := $(wildcard companion tests tools examples benchmarks notebooks)
+READY := .venv/.installed
+
+export JUPYTERLAB_WORKSPACES_DIR := $(CURDIR)/.venv/workspaces
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export TF_FORCE_GPU_ALLOW_GROWTH ?= true
+
+.PHONY: help lab run test check sync publish benchmark
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make lab        open the series in JupyterLab (workspace side-by-side: 03, 04 and 05 in split view)"
+	@echo "make run        execute the whole series, and print a table"
+	@echo "make test       all tests, the notebooks' outputs included (JOBS=$(JOBS) at a time)"
+	@echo "make check      lint and format"
+	@echo "make sync       copy the definitions that notebooks show from the package"
+	@echo "make publish    stamp the repository's address into badges and Colab cells: REPO=owner/name"
+	@echo "make benchmark  what the CNN head costs, and how fast the forward pass is"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or later is needed: make PYTHON=python3.11')"
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+lab: $(READY)
+	$(PY) -m jupyter lab workspaces import notebooks/side-by-side.jupyterlab-workspace
+	$(PY) -m jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
+
+run: $(READY)
+	$(PY) tools/series.py run
+
+# One thread for each of the processes that run side by side: they would only get in each other's way.
+test: export OMP_NUM_THREADS = 1
+test: $(READY)
+	$(PY) -m pytest -q -n $(JOBS) --dist loadfile --durations 10 \
+		--nbval --nbval-current-env --nbval-cell-timeout 300 tests $(NOTEBOOKS)
+
+check: $(READY)
+	$(PY) -m ruff check $(CODE)
+	$(PY) -m ruff format --check $(CODE)
+
+sync: $(READY)
+	$(PY) tools/series.py sync
+
+publish: $(READY)
+	$(PY) tools/series.py publish "$(REPO)"
+
+benchmark: $(READY)
+	$(PY) benchmarks/benchmark.py

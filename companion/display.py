@@ -1,0 +1,78 @@
+"""What notebooks show: figures with alternative text, text with its deciding words lit up, code side by side."""
+
+import base64
+import html
+import inspect
+import io
+import logging
+import os
+import textwrap
+
+PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]  # Okabe & Ito 2008
+
+
+def setup() -> None:
+    """Colour-blind-safe figures, and libraries that keep quiet. For the first cell of a notebook."""
+    import datasets
+    import matplotlib.pyplot as plt
+    import transformers
+
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    plt.rcParams.update({"axes.prop_cycle": plt.cycler(color=PALETTE), "axes.spines.top": False})
+    plt.rcParams.update({"axes.spines.right": False, "figure.dpi": 100, "font.size": 10})
+    plt.rcParams.update({"figure.constrained_layout.use": True, "savefig.facecolor": "white"})
+
+
+def show(fig, alt: str) -> None:
+    """Show a figure as a PNG that carries its alternative text, and close it."""
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png")
+    plt.close(fig)
+    image = base64.b64encode(buffer.getvalue()).decode()
+    display({"image/png": image, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def light_up(text: str, spans, title: str = "") -> None:
+    """Show a text with some of its words on a coloured ground.
+
+    spans: (start, end, weight) in characters of the text; overlapping ones add up. Positive weights are orange
+    with a solid underline, negative ones blue with a dotted one; where styles are stripped the brackets remain,
+    as in [not a bad film +1.20].
+    """
+    from IPython.display import display
+
+    weights = [sum(w for start, end, w in spans if start <= i < end) for i in range(len(text))]
+    strongest = max(map(abs, weights), default=0) or 1
+    parts, i = [], 0
+    while i < len(text):
+        j = i
+        while j < len(text) and weights[j] == weights[i]:
+            j += 1
+        piece, weight = html.escape(text[i:j]), weights[i]
+        if weight and piece.strip():
+            colour, line = ("213, 94, 0", "solid") if weight > 0 else ("0, 114, 178", "dotted")
+            style = f"background: rgba({colour}, {0.15 + 0.5 * abs(weight) / strongest:.2f}); border-bottom: 2px {line}"
+            piece = f'<mark style="{style}; color: inherit">[{piece} <sub>{weight:+.2f}</sub>]</mark>'
+        parts.append(piece)
+        i = j
+    page = f"<p><b>{html.escape(title)}</b> {''.join(parts)}</p>"
+    display({"text/html": page, "text/plain": f"{title} {text}".strip()}, raw=True)
+
+
+def side_by_side(**definitions) -> None:
+    """Show the source of functions or classes in columns, each under its name (underscores read as spaces)."""
+    from IPython.display import display
+
+    sources = {name.replace("_", " "): textwrap.dedent(inspect.getsource(d)) for name, d in definitions.items()}
+    column = '<div style="flex: 1 1 22em; min-width: 0"><b>{}</b><pre style="font-size: 85%; overflow-x: auto">{}</pre></div>'
+    columns = "".join(column.format(name, html.escape(source)) for name, source in sources.items())
+    plain = "\n\n".join(f"# {name}\n{source}" for name, source in sources.items())
+    page = f'<div style="display: flex; flex-wrap: wrap; gap: 1em">{columns}</div>'
+    display({"text/html": page, "text/plain": plain}, raw=True)

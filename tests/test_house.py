@@ -1,0 +1,115 @@
+"""The house is in order: one set of dependencies, quick imports, small, and fit for anybody's machine."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def pins(path: Path) -> dict[str, str]:
+    """{name: version} of the lines `name==version` of a file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert all([s.operator for s in requirement.specifier] == ["=="] for requirement in requirements)
+    versions = {canonicalize_name(r.name): next(iter(r.specifier)).version for r in requirements}
+    assert len(versions) == len(requirements)
+    return versions
+
+
+CONSTRAINTS = pins(ROOT / "constraints.txt")
+COLAB = pins(ROOT / "tests" / "colab_versions.txt")
+
+
+def direct(requirements) -> list[Requirement]:
+    requirements = [Requirement(requirement) for requirement in requirements]
+    return [requirement for requirement in requirements if requirement.name != PROJECT["name"]]
+
+
+@pytest.mark.parametrize("requirement", direct([*PROJECT["dependencies"], *sum(EXTRAS.values(), [])]), ids=str)
+def test_every_requirement_is_pinned_within_its_range(requirement):
+    version = CONSTRAINTS[canonicalize_name(requirement.name)]
+    assert "+" not in version
+    assert requirement.specifier.contains(version)
+
+
+@pytest.mark.parametrize("requirement", direct(PROJECT["dependencies"]), ids=str)
+def test_ranges_accept_what_colab_has(requirement):
+    version = COLAB.get(canonicalize_name(requirement.name))
+    assert version is None or requirement.specifier.contains(version.replace("*", "0"))
+
+
+def test_colab_versions_are_of_requirements():
+    assert set(COLAB) <= {canonicalize_name(requirement.name) for requirement in direct(PROJECT["dependencies"])}
+
+
+def test_conda_users_get_the_same_environment():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    python, pip, packages = environment["dependencies"]
+    assert SpecifierSet(python.removeprefix("python")) == SpecifierSet(PROJECT["requires-python"])
+    assert pip == "pip"
+    assert packages == {"pip": ["-c constraints.txt", "-e .[dev]"]}
+    assert '-c constraints.txt -e ".[dev]"' in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_every_import_is_a_requirement():
+    imported = set()
+    for path in (ROOT / "companion").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.split(".")[0])
+    imported -= set(sys.stdlib_module_names) | {"companion"}
+    distributions = packages_distributions()
+    names = {canonicalize_name(distributions[name][0]) for name in imported}
+    assert names <= {canonicalize_name(requirement.name) for requirement in direct(PROJECT["dependencies"])}
+
+
+def test_importing_the_companion_loads_no_framework():
+    code = "import companion, sys; print(*{'torch', 'tensorflow', 'keras', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_the_companion_can_be_read_in_one_sitting():
+    lines = {path.name: len(path.read_text("utf-8").splitlines()) for path in (ROOT / "companion").rglob("*.py")}
+    assert sum(lines.values()) <= 900, lines
+
+
+FOREIGN = {
+    "a registry's host": r"\b(pypi|anaconda)\.(org|com)\b|python[h]osted|download\.pytorch\.\w+|[/@]mirrors?\.",
+    "somebody's absolute path": r"(?<![\w.])(/(home|root|work|Users|opt|mnt)/\w|[A-Z]:\\+Users)",
+}
+
+
+def project_texts():
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in sorted(set(names.split("\0")) - {""}):
+        path = ROOT / name
+        if path.is_file() and "assets" not in path.parts:
+            yield name, path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_no_file_names(what):
+    found = [f"{name}: {m[0]}" for name, text in project_texts() for m in re.finditer(FOREIGN[what], text)]
+    assert not found, f"These files name {what}: {found}"
+
+
+def test_that_check_can_fail():
+    assert re.search(FOREIGN["a registry's host"], "--index-url https://pypi." + "org/simple")
+    assert re.search(FOREIGN["somebody's absolute path"], "File /" + "home/ada/x.py")

@@ -1,0 +1,140 @@
+"""Every notebook, as it is stored. That its outputs come out again is nbval's to test (make test)."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tools import series
+
+ROOT = Path(__file__).parent.parent
+PATHS = series.notebooks()
+COMPARED_AT_LEAST = 60  # cells whose stored output nbval compares, in the whole series
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+COLAB = """# On Colab this installs the companion and nothing else; elsewhere it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    %pip install -q "git+https://github.com/{repo}\""""
+
+
+@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook):
+    """The markdown, without the code that is quoted in it."""
+    text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return re.sub(r"(?ms)^```.*?^```", "", text)
+
+
+def headings(notebook):
+    return re.findall(r"(?m)^##+ .+$", prose(notebook))
+
+
+def is_compared(cell):
+    """Does nbval compare what this cell shows? Pictures alone it does not."""
+    shown = [kind for output in cell.outputs for kind in output.get("data", {"text": ""})]
+    ignored = {"nbval-ignore-output", "nbval-skip"} & set(cell.metadata.get("tags", []))
+    ignored = ignored or re.search(r"(?m)^#\s*NBVAL_(IGNORE_OUTPUT|SKIP)", cell.source)
+    return bool(set(shown) - {"image/png"}) and not ignored
+
+
+def test_the_format_is_valid_and_the_file_small(path, notebook):
+    nbformat.validate(notebook)
+    assert path.stat().st_size <= 400_000
+    assert notebook.metadata == series.METADATA
+    assert path.read_bytes().endswith(b"}\n")
+
+
+def test_it_was_run_from_top_to_bottom(notebook):
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+
+
+def test_outputs_are_fit_to_keep(notebook):
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            assert output.output_type != "error", cell.source
+            assert output.get("name") != "stderr", cell.source
+            assert not any("widget" in kind for kind in output.get("data", {})), cell.source
+            assert not re.search(r"(?<![\w./<])/(home|root|tmp|work|Users|opt|usr|mnt)/\w|[A-Z]:\\\\+\w", json.dumps(output))
+
+
+def test_every_picture_has_alternative_text(notebook):
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            for kind in output.get("data", {}):
+                if kind.startswith("image/"):
+                    assert output.metadata.get(kind, {}).get("alt", "").strip(), cell.source
+    for alt in re.findall(r"!\[(.*?)\]\(", prose(notebook)):
+        assert alt.strip()
+
+
+def test_it_opens_as_all_do(path, notebook):
+    repo, (header, colab) = series.repository(), notebook.cells[:2]
+    link = f"https://colab.research.google.com/github/{repo}/blob/main/notebooks/{path.name}"
+    assert header.cell_type == "markdown"
+    title, badge, *rest = header.source.split("\n\n")
+    assert re.fullmatch(rf"# {path.name[:2]} · \S.*", title)
+    assert badge == f"[![Open in Colab]({BADGE})]({link})"
+    assert rest[0].startswith("**You will be able to**")
+    assert re.search(r"\*\*Needs\*\*: \S[\s\S]*\*\*Time\*\*: [\s\S]*\d", "\n\n".join(rest))
+    assert colab.cell_type == "code" and colab.metadata.tags == ["colab"]
+    assert colab.source == COLAB.format(repo=repo)
+
+
+def test_it_closes_as_all_do(notebook):
+    sections = [heading for heading in headings(notebook) if heading.startswith("## ")]
+    assert sections[-2:] == ["## Summary", "## Exercises"]
+
+
+def test_it_shows_what_the_package_holds(path):
+    assert series.sync([path], check=True) == []
+
+
+def test_a_changed_definition_is_noticed(tmp_path):
+    """Change each cell that shows a definition, in a copy, and see each reported."""
+    shown = 0
+    for path in PATHS:
+        notebook = nbformat.read(path, as_version=4)
+        cells = [c for c in code_cells(notebook) if c.source.startswith("# companion/")]
+        for cell in cells:
+            cell.source += "\n    ..."
+        series.save(notebook, tmp_path / path.name)
+        assert len(series.sync([tmp_path / path.name], check=True)) == len(cells)
+        shown += len(cells)
+    assert shown
+
+
+def test_most_outputs_are_compared(notebook):
+    cells = [cell for cell in code_cells(notebook) if cell.outputs]
+    assert sum(map(is_compared, cells)) >= len(cells) / 2
+
+
+def test_the_series_compares_enough():
+    compared = [sum(map(is_compared, code_cells(nbformat.read(path, as_version=4)))) for path in PATHS]
+    assert sum(compared) >= COMPARED_AT_LEAST, dict(zip([path.stem for path in PATHS], compared, strict=True))
+
+
+def test_the_variants_stand_side_by_side():
+    first, *others = [headings(nbformat.read(path, as_version=4)) for path in series.notebooks(["03", "04", "05"])]
+    assert first and all(other == first for other in others)
+
+
+def test_the_workspace_opens_them():
+    workspace = json.loads((ROOT / "notebooks" / "side-by-side.jupyterlab-workspace").read_text("utf-8"))
+    opened = [value["data"]["path"] for key, value in workspace["data"].items() if key.startswith("notebook:")]
+    assert opened == [f"notebooks/{path.name}" for path in series.notebooks(["03", "04", "05"])]

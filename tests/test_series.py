@@ -1,0 +1,111 @@
+"""tools/series.py, on small notebooks of its own."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from tools import series
+
+MODULE = """import functools
+
+
+class Model:
+    @functools.cache
+    def pool(self, maps):
+        return max(maps)
+
+
+def embed(text):
+    return text
+"""
+POOL = "@functools.cache\ndef pool(self, maps):\n    return max(maps)"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project of one module and one notebook; write(cells) writes it."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "companion").mkdir()
+    (tmp_path / "companion" / "model.py").write_text(MODULE)
+    (tmp_path / "README.md").write_text("See https://github.com/OWNER/bert-cnn, not https://github.com/OWNER/bert-cnn-two.\n")
+    address = '[project.urls]\nRepository = "https://github.com/OWNER/bert-cnn"\n'
+    (tmp_path / "pyproject.toml").write_text(address)
+    return tmp_path
+
+
+def write(project, *cells):
+    path = project / "notebooks" / "01_small.ipynb"
+    series.save(new_notebook(cells=list(cells)), path)
+    return path
+
+
+def test_sync_finds_a_drifted_cell_and_mends_it(project):
+    cell = new_code_cell("# companion/model.py: Model.pool\ndef pool(self, maps):\n    return min(maps)")
+    path = write(project, cell, new_code_cell("# companion/model.py: embed\ndef embed(text):\n    return text"))
+    before = path.read_text()
+    assert series.sync([path], check=True, root=project) == ["01_small.ipynb, cell 1: companion/model.py: Model.pool"]
+    assert path.read_text() == before
+    series.sync([path], root=project)
+    mended = nbformat.read(path, as_version=4).cells[0]
+    assert mended.source == f"# companion/model.py: Model.pool\n{POOL}"
+    assert mended.id == cell.id
+    assert series.sync([path], check=True, root=project) == []
+
+
+def test_sync_names_a_definition_that_is_not_there(project):
+    path = write(project, new_code_cell("# companion/model.py: Model.poll"))
+    with pytest.raises(SystemExit, match=r"companion/model.py: Model.poll, but there is no poll"):
+        series.sync([path], root=project)
+
+
+def test_run_stores_outputs_that_are_the_same_everywhere(project, capsys):
+    cells = [
+        new_code_cell("print(1)", metadata={"tags": ["kept"], "execution": {"iopub.busy": "now"}}, execution_count=7),
+        new_markdown_cell("Text"),
+        new_code_cell("import sys; print(2); sys.stdout.flush(); print(3); 4"),
+    ]
+    path = write(project, *cells)
+    assert series.run([path], write=True) == 0
+    stored = nbformat.read(path, as_version=4)
+    first, _, last = stored.cells
+    assert [cell.id for cell in stored.cells] == [cell.id for cell in cells]
+    assert (first.execution_count, last.execution_count) == (1, 2)
+    assert first.metadata == {"tags": ["kept"]}
+    assert [output.get("text") for output in last.outputs] == ["2\n3\n", None]
+    assert stored.metadata == series.METADATA
+    assert "01_small.ipynb      2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("1 / 0", "cell 2: ZeroDivisionError: division by zero"),
+        ("import sys; print('careful', file=sys.stderr)", "cell 2 wrote to stderr: careful"),
+    ],
+)
+def test_run_names_the_cell_that_failed_and_stores_nothing(project, capsys, source, said):
+    path = write(project, new_code_cell("x = 1"), new_code_cell(source))
+    before = path.read_text()
+    assert series.run([path], write=True) == 1
+    assert said in capsys.readouterr().out
+    assert path.read_text() == before
+
+
+def test_publish_stamps_the_address_once(project):
+    badge = "https://colab.research.google.com/github/OWNER/bert-cnn/blob/main/notebooks/01_small.ipynb"
+    install = '%pip install -q "git+https://github.com/OWNER/bert-cnn"'
+    path = write(project, new_markdown_cell(f"[badge]({badge})"), new_code_cell(install))
+    assert series.publish("ada/words", project) == ["pyproject.toml", "README.md", "01_small.ipynb"]
+    assert series.repository(project) == "ada/words"
+    markdown, code = nbformat.read(path, as_version=4).cells
+    assert markdown.source == f"[badge]({badge.replace('OWNER/bert-cnn', 'ada/words')})"
+    assert code.source == install.replace("OWNER/bert-cnn", "ada/words")
+    readme = (project / "README.md").read_text()
+    assert readme == "See https://github.com/ada/words, not https://github.com/OWNER/bert-cnn-two.\n"
+    assert series.publish("ada/words", project) == []
+
+
+@pytest.mark.parametrize("repo", ["", "ada", "ada/words/more", "https://github.com/ada/words", "a b/c"])
+def test_publish_refuses_what_is_no_repository(project, repo):
+    with pytest.raises(SystemExit, match="REPO must be an owner and a name as on GitHub"):
+        series.publish(repo, project)
