@@ -36,11 +36,12 @@ lab: $(READY)
 run: $(READY)
 	$(PY) tools/series.py run
 
-# One thread for each of the processes that run side by side: they would only get in each other's way.
-test: export OMP_NUM_THREADS = 1
+# The notebooks run apart from the tests, which set up their process in a way of their own (tests/conftest.py);
+# on one thread each, as processes side by side would only get in each other's way.
+PYTEST := $(PY) -m pytest -q -n $(JOBS) --dist loadfile --durations 10
 test: $(READY)
-	$(PY) -m pytest -q -n $(JOBS) --dist loadfile --durations 10 \
-		--nbval --nbval-current-env --nbval-cell-timeout 300 tests $(NOTEBOOKS)
+	$(PYTEST) tests
+	OMP_NUM_THREADS=1 $(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout 300 $(NOTEBOOKS)
 
 check: $(READY)
 	$(PY) -m ruff check $(CODE)

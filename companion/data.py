@@ -12,6 +12,7 @@ import numpy as np
 
 DEFAULT_DATASET = os.environ.get("COMPANION_DATASET", "matinee")
 MATINEE = Path(__file__).parent / "assets" / "matinee"
+ORDER = "train validation test"
 BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".csv": "csv"}
 
 
@@ -32,19 +33,20 @@ def read_splits(name: str) -> datasets.DatasetDict:
     splits = {}
     for path in files:  # train.jsonl, train-00000-of-00001.parquet: the split's name comes first
         splits.setdefault(path.stem.split("-")[0], []).append(str(path))
-    return datasets.load_dataset(BUILDERS[files[0].suffix], data_files=splits)
+    ordered = {split: splits[split] for split in sorted(splits, key=ORDER.find)}
+    return datasets.load_dataset(BUILDERS[files[0].suffix], data_files=ordered)
 
 
 def load_dataset(name: str = DEFAULT_DATASET) -> datasets.DatasetDict:
     """Splits with at least the columns `text` (str) and `label` (a `ClassLabel`); unlabelled splits are left out.
 
-    Raises ValueError, with one sentence, for an unknown name, a missing column, an empty split or a text that is no string.
+    Raises ValueError, with one sentence, for an unknown name, a missing column, an empty split, a text that is no string.
     """
     splits = read_splits(name)
     names = set()
     for split, rows in list(splits.items()):
         if missing := {"text", "label"} - set(rows.column_names):
-            raise ValueError(f"The split '{split}' of '{name}' has no column {' and no '.join(sorted(missing))}; it has {rows.column_names}.")
+            raise ValueError(f"The split '{split}' of '{name}' has no column {', '.join(sorted(missing))}.")
         if len(rows) == 0:
             raise ValueError(f"The split '{split}' of '{name}' is empty.")
         check_texts(rows["text"])
@@ -106,20 +108,16 @@ def keras_batches(encoded: datasets.Dataset, tokenizer, batch_size: int = 32, se
     import keras
 
     class Batches(keras.utils.PyDataset):
-        def __init__(self):
-            super().__init__()
-            self.epoch = 0
-            self.on_epoch_begin()
+        epoch, drawn = -1, list(batches(encoded, tokenizer, batch_size, seed))
 
         def __len__(self):
             return -(-len(encoded) // batch_size)
 
+        def on_epoch_begin(self):
+            self.epoch += 1
+            self.drawn = list(batches(encoded, tokenizer, batch_size, None if seed is None else seed + self.epoch))
+
         def __getitem__(self, index):
             return self.drawn[index]
-
-        def on_epoch_begin(self):
-            order = None if seed is None else seed + self.epoch
-            self.drawn = list(batches(encoded, tokenizer, batch_size, order))
-            self.epoch += 1
 
     return Batches()

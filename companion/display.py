@@ -2,6 +2,7 @@
 
 import base64
 import html
+import importlib.util
 import inspect
 import io
 import logging
@@ -9,6 +10,25 @@ import os
 import textwrap
 
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]  # Okabe & Ito 2008
+
+LIBRARIES = [
+    "torch",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "tensorflow",
+    "keras",
+    "keras_hub",
+    "sklearn",
+    "matplotlib",
+]
+
+
+def check_environment() -> None:
+    """Say in plain words which library is missing, and what to do about it."""
+    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
+    advice = f"Missing: {', '.join(missing)}. Run `make lab` in the project's folder, or the Colab cell above on Colab."
+    print(advice if missing else "Everything the series needs is here.")
 
 
 def setup() -> None:
@@ -22,9 +42,8 @@ def setup() -> None:
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    plt.rcParams.update({"axes.prop_cycle": plt.cycler(color=PALETTE), "axes.spines.top": False})
-    plt.rcParams.update({"axes.spines.right": False, "figure.dpi": 100, "font.size": 10})
-    plt.rcParams.update({"figure.constrained_layout.use": True, "savefig.facecolor": "white"})
+    plt.rcParams.update({"axes.prop_cycle": plt.cycler(color=PALETTE), "figure.constrained_layout.use": True})
+    plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "savefig.facecolor": "white"})
 
 
 def show(fig, alt: str) -> None:
@@ -71,7 +90,7 @@ def side_by_side(**definitions) -> None:
     from IPython.display import display
 
     sources = {name.replace("_", " "): textwrap.dedent(inspect.getsource(d)) for name, d in definitions.items()}
-    column = '<div style="flex: 1 1 22em; min-width: 0"><b>{}</b><pre style="font-size: 85%; overflow-x: auto">{}</pre></div>'
+    column = '<div style="flex: 1 1 22em; min-width: 0"><b>{}</b><pre style="overflow-x: auto">{}</pre></div>'
     columns = "".join(column.format(name, html.escape(source)) for name, source in sources.items())
     plain = "\n\n".join(f"# {name}\n{source}" for name, source in sources.items())
     page = f'<div style="display: flex; flex-wrap: wrap; gap: 1em">{columns}</div>'

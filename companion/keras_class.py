@@ -39,7 +39,9 @@ class TextOnly(layers.Layer):
 class BertCNN(keras.Model):
     """BERT's token vectors into parallel convolutions, max over time, linear (Kim 2014, section 2)."""
 
-    def __init__(self, encoder, kernel_sizes=(3, 4, 5), num_filters=100, dropout=0.5, num_labels=2, hidden_units=None, **kwargs):
+    def __init__(
+        self, encoder, kernel_sizes=(3, 4, 5), num_filters=100, dropout=0.5, num_labels=2, hidden_units=None, **kwargs
+    ):
         super().__init__(**kwargs)
         self.settings = BertCNNConfig(kernel_sizes, num_filters, dropout, num_labels, hidden_units).head
         self.encoder = encoder
@@ -77,7 +79,9 @@ class BertCNN(keras.Model):
         maps = []
         for conv, k in zip(self.convs, self.settings["kernel_sizes"], strict=True):
             windows = conv(hidden)  # (B, W_k, F)
-            counts = ops.pad(mask[:, k:], ((0, 0), (1, 0)), constant_values=1)  # (B, W_k): does the window end inside the text?
+            counts = ops.pad(
+                mask[:, k:], ((0, 0), (1, 0)), constant_values=1
+            )  # (B, W_k): does the window end inside the text?
             maps.append(windows * counts[..., None])
         return maps
 

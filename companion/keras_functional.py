@@ -31,7 +31,9 @@ def build_bert_cnn(name: str = DEFAULT_ENCODER, **config) -> keras.Model:
         maps.append(layers.Multiply(name=f"maps_{k}")([windows, counts[..., None]]))
 
     # pool: the strongest window of each filter (B, K*F)
-    strongest = [layers.GlobalMaxPooling1D(name=f"strongest_{k}")(m) for k, m in zip(settings.kernel_sizes, maps, strict=True)]
+    strongest = [
+        layers.GlobalMaxPooling1D(name=f"strongest_{k}")(m) for k, m in zip(settings.kernel_sizes, maps, strict=True)
+    ]
     features = layers.Concatenate(name="features")(strongest)
 
     # classify: dropout, the hidden layer if there is one, linear (B, C)

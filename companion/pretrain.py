@@ -1,6 +1,6 @@
 """Pretrain a small BERT on unlabelled text: masked language modelling (Devlin et al. 2019, section 3.1).
 
-    python -m companion.pretrain FOLDER_OR_HUB_ID OUT [--steps 12000] [--layers 4] [--width 256]
+    python -m companion.pretrain FOLDER_OR_HUB_ID OUT [--steps 5000] [--layers 4] [--width 256]
 
 OUT becomes a Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer, `vocab.txt`, `pretraining.json`.
 Checkpoints lie in OUT/checkpoints; the same command goes on from the last one.
@@ -9,7 +9,6 @@ Checkpoints lie in OUT/checkpoints; the same command goes on from the last one.
 import argparse
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -33,11 +32,12 @@ def read_texts(source: str, splits: list[str] | None) -> list[str]:
     """Every text of the chosen splits (all but "test" by default), line-break tags removed."""
     dataset = read_splits(source)
     names = splits or [name for name in dataset if name != "test"]
-    if missing := [name for name in names if name not in dataset or "text" not in dataset[name].column_names]:
-        raise SystemExit(f"{source} has no column 'text' in the splits {missing}; its splits are {list(dataset)}.")
-    texts = [text.replace("<br />", " ") for name in names for text in dataset[name]["text"]]
-    if not any(text.strip() for text in texts):
-        raise SystemExit(f"{source} holds no text in the splits {names}.")
+    for name in names:
+        if name not in dataset or "text" not in dataset[name].column_names:
+            raise ValueError(f"'{source}' has no split '{name}' with a column 'text'; its splits are {list(dataset)}.")
+    texts = [text.replace("<br />", " ") for name in names for text in dataset[name]["text"] if text.strip()]
+    if not texts:
+        raise ValueError(f"'{source}' holds no text in the splits {names}.")
     return texts
 
 
@@ -61,7 +61,7 @@ def pack(tokenizer, texts: list[str]) -> np.ndarray:
         parts += [np.array([*row.ids, tokenizer.sep_token_id], np.uint16) for row in encoded]
     line = np.concatenate(parts)
     if len(line) < 4 * BLOCK:
-        raise SystemExit(f"{len(line):,} tokens of text are too few to pretrain on; at least {4 * BLOCK:,} are needed.")
+        raise ValueError(f"{len(line):,} tokens of text are too few to pretrain on; at least {4 * BLOCK:,} are needed.")
     return line[: len(line) // BLOCK * BLOCK].reshape(-1, BLOCK)
 
 
@@ -91,15 +91,13 @@ def ppmi_vectors(blocks: np.ndarray, vocabulary: int, width: int, window: int = 
 
     Embeddings that start from them leave the first plateau of the loss millions of tokens earlier.
     """
-    line = blocks.reshape(-1)
-    counts = coo_matrix((vocabulary, vocabulary), dtype=np.float32).tocsr()
-    for distance in range(1, window + 1):
-        left, right = line[:-distance], line[distance:]
-        counts += coo_matrix((np.ones(len(left), np.float32), (left, right)), shape=counts.shape).tocsr()
+    line, shape = blocks.reshape(-1), (vocabulary, vocabulary)
+    near = [(line[:-distance], line[distance:]) for distance in range(1, window + 1)]
+    counts = sum(coo_matrix((np.ones(len(a), np.float32), (a, b)), shape).tocsr() for a, b in near)
     counts = (counts + counts.T).tocoo()
     totals = np.asarray(counts.sum(axis=1)).ravel()
     pmi = np.log(counts.data * totals.sum() / (totals[counts.row] * totals[counts.col] ** 0.75 * totals.sum() ** 0.25))
-    ppmi = coo_matrix((np.maximum(pmi, 0), (counts.row, counts.col)), shape=counts.shape)
+    ppmi = coo_matrix((np.maximum(pmi, 0), (counts.row, counts.col)), shape)
     vectors = TruncatedSVD(width, random_state=0).fit_transform(ppmi.tocsr())
     return vectors / vectors.std(axis=0) ** 0.5  # singular values to the power of a half
 
@@ -119,28 +117,10 @@ def look_at_neighbours(bert: transformers.BertModel) -> None:
     pairs = attention.attention_head_size // 2
     for head in range(attention.num_attention_heads):
         turn = (head // 2 + 1) * (-1 if head % 2 == 0 else 1) * speed[:pairs]
-        row, column = 2 * pairs * head + 2 * torch.arange(pairs), 2 * torch.arange(pairs)
-        attention.key.weight.data[row, column] += 1.5
-        attention.key.weight.data[row + 1, column + 1] += 1.5
-        attention.query.weight.data[row, column] += 1.5 * turn.cos()
-        attention.query.weight.data[row, column + 1] += 1.5 * turn.sin()
-        attention.query.weight.data[row + 1, column] -= 1.5 * turn.sin()
-        attention.query.weight.data[row + 1, column + 1] += 1.5 * turn.cos()
-
-
-class Report(transformers.TrainerCallback):
-    """One line of log at a time: step, tokens seen, loss, tokens a second."""
-
-    def __init__(self, tokens_per_step: int):
-        self.tokens_per_step, self.last = tokens_per_step, None
-
-    def on_log(self, args, state, control, logs, **_):
-        now = (time.time(), state.global_step)
-        if "loss" in logs and self.last:
-            speed = (now[1] - self.last[1]) * self.tokens_per_step / (now[0] - self.last[0])
-            tokens = now[1] * self.tokens_per_step / 1e6
-            print(f"step {now[1]:6d}  {tokens:7.1f}M tokens  loss {logs['loss']:.3f}  {speed:,.0f} tokens/s", flush=True)
-        self.last = now
+        rotation = torch.stack([turn.cos(), turn.sin(), -turn.sin(), turn.cos()], dim=1).view(-1, 2, 2)
+        rows = slice(2 * pairs * head, 2 * pairs * (head + 1))
+        attention.key.weight.data[rows, : 2 * pairs] += 1.5 * torch.eye(2 * pairs)
+        attention.query.weight.data[rows, : 2 * pairs] += 1.5 * torch.block_diag(*rotation)
 
 
 @torch.no_grad()
@@ -151,9 +131,8 @@ def masked_accuracy(model, blocks: np.ndarray, collate: MaskedRows) -> float:
     hits = []
     for block in blocks:
         batch = {name: tensor.to(model.device) for name, tensor in collate([{"tokens": block}]).items()}
-        labels = batch["labels"][batch["labels"] != -100]
-        hits.append((model(**batch)["logits"].argmax(-1) == labels).float())
-    return torch.cat(hits).mean().item()
+        hits.append(model(**batch)["logits"].argmax(-1) == batch["labels"][batch["labels"] != -100])
+    return torch.cat(hits).float().mean().item()
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -167,21 +146,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("data", help="Hub id or folder of a dataset with a column 'text'")
     parser.add_argument("out", type=Path, help="folder to write the encoder to")
     parser.add_argument("--splits", nargs="+", help="splits to read (default: all but test)")
-    parser.add_argument("--steps", type=int, default=12000)
-    parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--vocabulary", type=int, default=8192)
-    parser.add_argument("--blocks", type=int, default=1, help=f"blocks of {BLOCK} tokens a step")
-    parser.add_argument("--learning-rate", type=float, default=6e-4)
-    parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints")
-    parser.add_argument("--seed", type=int, default=0)
+    defaults = {"steps": 5000, "layers": 4, "width": 256, "vocabulary": 8192, "blocks": 1, "save_every": 250, "seed": 0}
+    for name, value in defaults.items():
+        parser.add_argument("--" + name.replace("_", "-"), type=int, default=value, help=f"(default: {value})")
+    parser.add_argument("--learning-rate", type=float, default=6e-4, help=f"a step is --blocks times {BLOCK} tokens")
     args = parser.parse_args(argv)
     recipe = {k: v for k, v in vars(args).items() if k not in ("out", "steps", "save_every")}
 
     work = args.out / "checkpoints"
     work.mkdir(parents=True, exist_ok=True)
     if (work / "recipe.json").exists() and json.loads((work / "recipe.json").read_text()) != recipe:
-        raise SystemExit(f"{work} belongs to a run with other settings (see its recipe.json); give another folder.")
+        raise ValueError(f"{work} belongs to a run with other settings (see its recipe.json); give another folder.")
     if not (work / "recipe.json").exists():
         texts = read_texts(args.data, args.splits)
         tokenizer = train_tokenizer(texts, args.vocabulary, max(ROW_LENGTHS))
@@ -228,6 +203,7 @@ def main(argv: list[str] | None = None) -> None:
             bf16=True,
             use_cpu=not torch.cuda.is_available(),
             disable_tqdm=True,
+            include_num_input_tokens_seen="all",  # and tokens a second, beside the loss
             remove_unused_columns=False,  # the collator reads the column "tokens"
             seed=args.seed,
             logging_steps=100,
@@ -237,7 +213,6 @@ def main(argv: list[str] | None = None) -> None:
         ),
         train_dataset=training,
         data_collator=collate,
-        callbacks=[Report(args.blocks * BLOCK)],
     )
     started = time.time()
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -250,10 +225,14 @@ def main(argv: list[str] | None = None) -> None:
     write_json(args.out / "config.json", json.loads((args.out / "config.json").read_text()) | {"dtype": "float32"})
     (args.out / "vocab.txt").write_text("\n".join(sorted(tokenizer.vocab, key=tokenizer.vocab.get)) + "\n")
     tokens = args.steps * args.blocks * BLOCK
+    recipe["data"] = "/".join(Path(args.data).parts[-2:])  # no path of this machine
     facts = {"tokens": tokens, "masked_accuracy": round(accuracy, 4), "steps": args.steps}
     write_json(args.out / "pretraining.json", recipe | facts | {"last_run_seconds": round(time.time() - started)})
     print(f"{args.out}: {tokens / 1e6:.0f}M tokens, {accuracy:.1%} of masked held-out tokens named.")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ValueError as error:
+        raise SystemExit(str(error)) from None

@@ -47,19 +47,20 @@ def _pairs(torch_model, keras_model):
             pairs += [(module.weight, layer.kernel), (module.bias, layer.bias)]
     for parameter, variable in pairs:
         if parameter.numel() != np.prod(variable.shape):
-            raise ValueError(f"The models differ: {variable.path} is {variable.shape}, its twin {tuple(parameter.shape)}.")
+            raise ValueError(
+                f"The models differ: {variable.path} is {variable.shape}, its twin {tuple(parameter.shape)}."
+            )
     return pairs
 
 
-def _is_kernel(variable) -> bool:
-    return variable.name == "kernel"  # stored inputs first in Keras, outputs first in PyTorch
-
-
 def to_keras(torch_model: BertCNN, keras_model):
-    """Copy all weights of the PyTorch class into either Keras variant, and return that."""
+    """Copy all weights of the PyTorch class into either Keras variant, and return that.
+
+    Keras stores a kernel with its inputs first, PyTorch with its outputs first.
+    """
     for parameter, variable in _pairs(torch_model, keras_model):
         value = parameter.detach().cpu().numpy()
-        variable.assign(np.reshape(value.T if _is_kernel(variable) else value, variable.shape))
+        variable.assign(np.reshape(value.T if variable.name == "kernel" else value, variable.shape))
     return keras_model
 
 
@@ -68,6 +69,6 @@ def to_pytorch(keras_model, torch_model: BertCNN) -> BertCNN:
     """Copy all weights of either Keras variant into the PyTorch class, and return that."""
     for parameter, variable in _pairs(torch_model, keras_model):
         value = np.array(variable)
-        value = value.reshape(parameter.shape[::-1]).T if _is_kernel(variable) else value.reshape(parameter.shape)
+        value = value.reshape(parameter.shape[::-1]).T if variable.name == "kernel" else value.reshape(parameter.shape)
         parameter.copy_(torch.from_numpy(np.ascontiguousarray(value)))
     return torch_model

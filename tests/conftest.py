@@ -141,7 +141,9 @@ def assert_same(steps, others, tolerance, label=""):
     for name in [name for name in STEPS if name in steps and name in others]:
         pairs = zip(steps[name], others[name], strict=True) if name == "maps" else [(steps[name], others[name])]
         for one, other in pairs:
-            np.testing.assert_allclose(one, other, rtol=0, atol=tolerance, err_msg=f"{label}: the step '{name}' differs")
+            np.testing.assert_allclose(
+                one, other, rtol=0, atol=tolerance, err_msg=f"{label}: the step '{name}' differs"
+            )
 
 
 @pytest.fixture(scope="session")

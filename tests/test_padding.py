@@ -8,8 +8,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-SHAPES = {"batch": st.integers(1, 4), "length": st.integers(1, 10), "extra": st.integers(0, 7), "seed": st.integers(0, 9999)}
-QUICK = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHAPES = {
+    "batch": st.integers(1, 4),
+    "length": st.integers(1, 10),
+    "extra": st.integers(0, 7),
+    "seed": st.integers(0, 9999),
+}
+QUICK = settings(
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def random_batch(batch, length, extra, seed):

@@ -80,17 +80,19 @@ MISMATCHES = {
 @pytest.mark.parametrize("ours, theirs", MISMATCHES.values(), ids=MISMATCHES)
 def test_models_that_differ_are_refused(random_encoder, build, ours, theirs):
     source, target = BertCNN.from_encoder(random_encoder, **ours), build(random_encoder, **theirs)
-    before = [np.array(variable) for variable in target.weights]
+    before = [variable.numpy() for variable in target.weights]
     for copy in (lambda: weights.to_keras(source, target), lambda: weights.to_pytorch(target, source)):
         with pytest.raises(ValueError, match="The models differ"):
             copy()
-    assert all(np.array_equal(old, new) for old, new in zip(before, target.weights, strict=True))
+    assert all(np.array_equal(old, new.numpy()) for old, new in zip(before, target.weights, strict=True))
 
 
 @pytest.mark.parametrize("layers", [1, 3])
 def test_encoders_that_differ_are_refused(four, random_encoder, layers):
     source = BertCNN.from_encoder(random_encoder)
-    config = type(source.config)(**source.config.head, encoder_config=source.config.encoder_config.to_dict() | {"num_hidden_layers": layers})
+    config = type(source.config)(
+        **source.config.head, encoder_config=source.config.encoder_config.to_dict() | {"num_hidden_layers": layers}
+    )
     for target in (four.keras_class, four.keras_functional):
         with pytest.raises(ValueError, match="The models differ"):
             weights.to_keras(BertCNN(config), target)

@@ -51,7 +51,7 @@ def run(paths, write=False) -> int:
         for path, book in books.items():
             bar.set_description(path.stem)
             started = time.monotonic()
-            failure = execute(book, path.parent, bar)
+            failure = execute(book, path.parent, bar.update)
             if write and failure is None:
                 failure = normalise(book)
             if write and failure is None:
@@ -68,7 +68,7 @@ def code_cells(notebook) -> list:
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def execute(notebook, folder: Path, bar, kernel="python3") -> str | None:
+def execute(notebook, folder: Path, after_each=lambda: None, kernel="python3") -> str | None:
     """Run all cells in a fresh kernel; None, or what failed."""
     at = 0
 
@@ -77,7 +77,7 @@ def execute(notebook, folder: Path, bar, kernel="python3") -> str | None:
         at = cell_index
 
     def done(cell, cell_index, **_):
-        bar.update()
+        after_each()
 
     client = NotebookClient(
         notebook,
@@ -180,9 +180,7 @@ def publish(repo: str, root=ROOT) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run")
     command.add_argument("--write", action="store_true", help="store the outputs in the notebooks")

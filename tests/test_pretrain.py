@@ -1,0 +1,136 @@
+"""`python -m companion.pretrain`: a folder that everything loads, the same one however often it was interrupted."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from companion import pretrain
+from companion.encoders import load_keras_encoder, load_pytorch_encoder, load_tokenizer
+
+SMALL = ["--steps", "6", "--layers", "1", "--width", "64", "--vocabulary", "300", "--save-every", "2"]
+
+
+@pytest.fixture(scope="module")
+def text_folder(tmp_path_factory) -> str:
+    """Enough random text: 8 blocks and more."""
+    folder = tmp_path_factory.mktemp("texts")
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefghij"), rng.integers(2, 6))) for _ in range(150)]
+    rows = [{"text": " ".join(rng.choice(words, 60)) + "<br />", "label": -1} for _ in range(400)]
+    (folder / "unsupervised.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "test.jsonl").write_text(json.dumps({"text": "zzzz " * 50, "label": 1}) + "\n")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def pretrained(text_folder, tmp_path_factory) -> Path:
+    """By the documented command, in a process of its own."""
+    out = tmp_path_factory.mktemp("pretrained")
+    command = [sys.executable, "-m", "companion.pretrain", text_folder, str(out), *SMALL]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(pretrain.__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    assert "of masked held-out tokens named" in done.stdout
+    return out
+
+
+def parameters(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def same(one, other):
+    one, other = parameters(one), parameters(other)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_everything_loads_the_folder_and_agrees(pretrained):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(pretrained)
+    inputs = tokenizer(["abc def", "a"], padding=True, return_tensors="pt")
+    mask = inputs["attention_mask"]
+    encoder = transformers.AutoModel.from_pretrained(pretrained).eval()
+    assert encoder.dtype == torch.float32
+    with torch.no_grad():
+        hidden = encoder(**inputs).last_hidden_state * mask[..., None]
+        ours = load_pytorch_encoder(str(pretrained))(inputs["input_ids"], mask).last_hidden_state * mask[..., None]
+    twin = load_keras_encoder(str(pretrained))
+    names = {"token_ids": "input_ids", "segment_ids": "token_type_ids", "padding_mask": "attention_mask"}
+    keras_hidden = twin({name: inputs[theirs].numpy() for name, theirs in names.items()})["sequence_output"]
+    torch.testing.assert_close(ours, hidden, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(np.array(keras_hidden) * mask.numpy()[..., None], hidden, atol=1e-4)
+    assert hidden.abs().max() > 0.1
+
+
+def test_the_folder_says_how_it_was_made(pretrained, text_folder):
+    facts = json.loads((pretrained / "pretraining.json").read_text())
+    assert (facts["data"], facts["steps"], facts["tokens"], facts["seed"]) == (text_folder, 6, 6 * pretrain.BLOCK, 0)
+    assert 0 <= facts["masked_accuracy"] <= 1
+
+
+def test_the_vocabulary_is_the_tokenizers_and_knows_no_test_split(pretrained):
+    tokenizer = load_tokenizer(str(pretrained))
+    vocabulary = (pretrained / "vocab.txt").read_text().splitlines()
+    assert vocabulary == tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    assert vocabulary[:5] == pretrain.SPECIAL and len(vocabulary) <= 300
+    assert not any("z" in token for token in vocabulary)  # "z" stands in the test split alone
+    assert not any("<" in token for token in vocabulary)  # nor line-break tags
+    ids = tokenizer("Abc")["input_ids"]
+    assert (ids[0], ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    assert ids == tokenizer("abc")["input_ids"] and tokenizer.unk_token_id not in ids
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(pretrained, text_folder, tmp_path, monkeypatch):
+    def stop(self, args, state, control, **_):
+        if state.global_step == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain.Report, "on_step_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain.main([text_folder, str(tmp_path), *SMALL])
+    assert (tmp_path / "checkpoints" / "checkpoint-2").is_dir()
+    assert not (tmp_path / "model.safetensors").exists()
+    steps = []
+    monkeypatch.setattr(
+        pretrain.Report, "on_step_end", lambda self, args, state, control, **_: steps.append(state.global_step)
+    )
+    pretrain.main([text_folder, str(tmp_path), *SMALL])
+    assert steps == [3, 4, 5, 6]  # it did not start over
+    assert same(pretrained, tmp_path)
+
+
+def test_a_seed_decides_the_weights(pretrained, text_folder, tmp_path):
+    pretrain.main([text_folder, str(tmp_path / "same"), *SMALL])
+    pretrain.main([text_folder, str(tmp_path / "other"), *SMALL, "--seed", "1"])
+    assert same(pretrained, tmp_path / "same")
+    assert not same(pretrained, tmp_path / "other")
+
+
+def test_other_settings_in_the_same_folder_are_refused(pretrained, text_folder):
+    before = parameters(pretrained)
+    with pytest.raises(SystemExit, match="belongs to a run with other settings .*; give another folder"):
+        pretrain.main([text_folder, str(pretrained), *SMALL, "--width", "128"])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in parameters(pretrained).items())
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        ([{"text": " "}], "holds no text in the splits"),
+        ([{"text": "a few words"}], "tokens of text are too few to pretrain on; at least"),
+        ([{"sentence": "a few words"}], "has no column 'text' in the splits"),
+    ],
+    ids=["no text", "too little text", "no column text"],
+)
+def test_a_corpus_that_teaches_nothing_is_refused(tmp_path, rows, message):
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    (data / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(SystemExit, match=message):
+        pretrain.main([str(data), str(out), *SMALL])
+    assert not (out / "model.safetensors").exists()
