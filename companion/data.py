@@ -105,7 +105,7 @@ def batch_indices(lengths, batch_size: int, seed: int | None) -> list[np.ndarray
 
 def keras_batches(encoded: datasets.Dataset, tokenizer, batch_size: int = 32, seed: int | None = None):
     """The same batches as a `keras.utils.PyDataset`, for `fit`; each epoch has an order of its own."""
-    import keras
+    from companion.quiet import keras
 
     class Batches(keras.utils.PyDataset):
         epoch, drawn = -1, list(batches(encoded, tokenizer, batch_size, seed))

@@ -37,7 +37,6 @@ def setup() -> None:
     import matplotlib.pyplot as plt
     import transformers
 
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()

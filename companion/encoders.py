@@ -8,6 +8,8 @@ import json
 import os
 from pathlib import Path
 
+from huggingface_hub import snapshot_download
+
 DEFAULT_ENCODER = os.environ.get("COMPANION_ENCODER", "embedded")
 EMBEDDED = Path(__file__).parent / "assets" / "encoder"
 FILES = ["config.json", "model.safetensors", "tokenizer*.json", "vocab.*", "merges.txt", "special_tokens_map.json"]
@@ -20,23 +22,16 @@ def find_encoder(name: str = DEFAULT_ENCODER) -> Path:
     """
     folder = EMBEDDED if name == "embedded" else Path(name)
     if not folder.is_dir():
-        folder = _download(name)
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=FILES))
+        except (ValueError, OSError) as error:  # a malformed id; everything else the Hub's client raises
+            raise ValueError(
+                f"There is no encoder '{name}': it is not 'embedded', no folder of that name is here, "
+                f"and the Hugging Face Hub did not give it ({type(error).__name__})."
+            ) from None
     if not (folder / "config.json").is_file():
         raise ValueError(f"The folder '{name}' has no config.json: it holds no encoder in Hugging Face layout.")
     return folder
-
-
-def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=FILES))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(
-            f"There is no encoder '{name}': it is not 'embedded', no folder of that name is here, "
-            f"and the Hugging Face Hub did not give it ({type(error).__name__})."
-        ) from None
 
 
 def load_tokenizer(name: str = DEFAULT_ENCODER):
@@ -65,7 +60,7 @@ def load_keras_encoder(name: str = DEFAULT_ENCODER):
     (bert-base) differs from its PyTorch twin by about 1e-3 for that reason.
     Raises ValueError, with one sentence, for an encoder that is not a BERT.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets at length otherwise
+    import companion.quiet  # noqa: F401, before the first import of TensorFlow
     import keras_hub
 
     folder = find_encoder(name)

@@ -1,14 +1,10 @@
 """Keras, as a class: a `keras.Model` for `compile`, `fit` and `save`."""
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets at length otherwise
-
-import keras
-from keras import layers, ops
-
 from companion.config import BertCNNConfig
 from companion.encoders import DEFAULT_ENCODER, load_keras_encoder
+from companion.quiet import keras
+
+layers, ops = keras.layers, keras.ops
 
 
 @keras.saving.register_keras_serializable("companion")
@@ -79,9 +75,8 @@ class BertCNN(keras.Model):
         maps = []
         for conv, k in zip(self.convs, self.settings["kernel_sizes"], strict=True):
             windows = conv(hidden)  # (B, W_k, F)
-            counts = ops.pad(
-                mask[:, k:], ((0, 0), (1, 0)), constant_values=1
-            )  # (B, W_k): does the window end inside the text?
+            # does the window end inside the text? (B, W_k)
+            counts = ops.pad(mask[:, k:], ((0, 0), (1, 0)), constant_values=1)
             maps.append(windows * counts[..., None])
         return maps
 

@@ -1,11 +1,11 @@
 """Keras, as a graph of layers (its Functional API). Every step is a layer of that name."""
 
-import keras
-from keras import layers, ops
-
 from companion.config import BertCNNConfig
 from companion.encoders import DEFAULT_ENCODER, load_keras_encoder
 from companion.keras_class import TextOnly
+from companion.quiet import keras
+
+layers, ops = keras.layers, keras.ops
 
 
 def build_bert_cnn(name: str = DEFAULT_ENCODER, **config) -> keras.Model:

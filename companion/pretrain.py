@@ -1,9 +1,6 @@
 """Pretrain a small BERT on unlabelled text: masked language modelling (Devlin et al. 2019, section 3.1).
 
-    python -m companion.pretrain FOLDER_OR_HUB_ID OUT [--steps 5000] [--layers 4] [--width 256]
-
-OUT becomes a Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer, `vocab.txt`, `pretraining.json`.
-Checkpoints lie in OUT/checkpoints; the same command goes on from the last one.
+OUT becomes an encoder in Hugging Face layout. The same command goes on from the last of OUT/checkpoints.
 """
 
 import argparse

@@ -51,7 +51,8 @@ class BertCNN(PreTrainedModel):
         maps = []
         for conv, k in zip(self.convs, self.config.kernel_sizes, strict=True):
             windows = F.relu(conv(channels)).transpose(1, 2)  # (B, W_k, F)
-            counts = F.pad(mask[:, k:], (1, 0), value=1)  # (B, W_k): does the window end inside the text?
+            # does the window end inside the text? (B, W_k)
+            counts = F.pad(mask[:, k:], (1, 0), value=1)
             maps.append(windows * counts[..., None])
         return maps
 

@@ -53,7 +53,8 @@ def convolve(params, hidden, attention_mask):
     for conv in params["convs"]:
         k = conv["weight"].shape[-1]  # (F, D, k)
         windows = F.relu(F.conv1d(channels, **conv)).transpose(1, 2)  # (B, W_k, F)
-        counts = F.pad(mask[:, k:], (1, 0), value=1)  # (B, W_k): does the window end inside the text?
+        # does the window end inside the text? (B, W_k)
+        counts = F.pad(mask[:, k:], (1, 0), value=1)
         maps.append(windows * counts[..., None])
     return maps
 

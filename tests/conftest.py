@@ -1,5 +1,7 @@
 """What the tests share: a tiny random BERT, texts, and one set of weights in all four variants."""
 
+# ruff: noqa: E402 (the environment comes before the libraries that read it)
+
 import os
 import shutil
 import tempfile

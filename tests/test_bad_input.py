@@ -91,13 +91,11 @@ def test_a_folder_without_data_files(tmp_path):
 def test_a_missing_column(tmp_path, missing):
     row = {"text": "fine", "label": 1, "other": 2}
     del row[missing]
-    refusal(f"'train' of .* has no column {missing}; it has .*other", load_dataset, write(tmp_path, [row]))
+    refusal(f"The split 'train' of .* has no column {missing}", load_dataset, write(tmp_path, [row]))
 
 
 def test_both_columns_missing(tmp_path):
-    refusal(
-        "has no column label and no text; it has", load_dataset, write(tmp_path, [{"sentence": "fine", "class": 1}])
-    )
+    refusal("has no column label, text", load_dataset, write(tmp_path, [{"sentence": "fine", "class": 1}]))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -105,7 +103,7 @@ def test_an_empty_split(tmp_path, split):
     for name in ("train", "test"):
         rows = datasets.Dataset.from_dict({"text": ["fine"], "label": [1]})
         rows.select([] if name == split else [0]).to_parquet(tmp_path / f"{name}.parquet")
-    refusal(f"The split '{split}' of .* is empty", load_dataset, str(tmp_path))
+    refusal("empty", load_dataset, str(tmp_path))
 
 
 def test_a_file_with_nothing_in_it(tmp_path):
@@ -113,14 +111,12 @@ def test_a_file_with_nothing_in_it(tmp_path):
         folder = tmp_path / name[-3:]
         folder.mkdir()
         (folder / name).write_text("")
-        refusal("empty|could not be read", load_dataset, str(folder))
+        refusal("empty", load_dataset, str(folder))
 
 
 @pytest.mark.parametrize("text, kind", [(7, "int"), (None, "NoneType")])
 def test_a_text_that_is_no_string(tmp_path, text, kind):
-    for first in ([], [{"text": "fine", "label": 0}] if text is None else []):
-        rows = [*first, {"text": text, "label": 1}]
-        refusal(f"Text {len(first)} is not a string but {kind}", load_dataset, write(tmp_path, rows))
+    refusal(f"Text 0 is not a string but {kind}", load_dataset, write(tmp_path, [{"text": text, "label": 1}]))
     refusal(f"Text 1 is not a string but {kind}", check_texts, ["fine", text])
 
 
@@ -130,7 +126,7 @@ def test_no_text_at_all():
 
 def test_a_row_without_a_label(tmp_path):
     rows = [{"text": "fine", "label": "good"}, {"text": "so so", "label": None}]
-    refusal("label", load_dataset, write(tmp_path, rows))
+    refusal("without a label", load_dataset, write(tmp_path, rows))
 
 
 def test_the_defaults_are_there():

@@ -121,7 +121,8 @@ def train_pytorch_functional(model, batches):
 
 
 def train_keras(model, batches):
-    model.compile(keras.optimizers.SGD(0.05), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.05), loss, run_eagerly=True)  # five steps are over before a graph is traced
     for inputs, labels in batches:
         model.reset_metrics()
         yield float(model.train_on_batch({name: t.numpy() for name, t in inputs.items()}, labels.numpy()))

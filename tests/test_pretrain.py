@@ -12,6 +12,7 @@ import transformers
 from safetensors.torch import load_file
 
 from companion import pretrain
+from companion.data import MATINEE
 from companion.encoders import load_keras_encoder, load_pytorch_encoder, load_tokenizer
 
 SMALL = ["--steps", "6", "--layers", "1", "--width", "64", "--vocabulary", "300", "--save-every", "2"]
@@ -19,22 +20,25 @@ SMALL = ["--steps", "6", "--layers", "1", "--width", "64", "--vocabulary", "300"
 
 @pytest.fixture(scope="module")
 def text_folder(tmp_path_factory) -> str:
-    """Enough random text: 8 blocks and more."""
+    """Real text, as the unlabelled split; a sign that no other text has, in the test split."""
     folder = tmp_path_factory.mktemp("texts")
-    rng = np.random.default_rng(0)
-    words = ["".join(rng.choice(list("abcdefghij"), rng.integers(2, 6))) for _ in range(150)]
-    rows = [{"text": " ".join(rng.choice(words, 60)) + "<br />", "label": -1} for _ in range(400)]
+    reviews = [json.loads(line)["text"] for line in (MATINEE / "train.jsonl").read_text().splitlines()]
+    rows = [{"text": text + "<br />", "label": -1} for text in reviews]
     (folder / "unsupervised.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "test.jsonl").write_text(json.dumps({"text": "zzzz " * 50, "label": 1}) + "\n")
+    (folder / "test.jsonl").write_text(json.dumps({"text": "\u00a7 " * 50, "label": 1}) + "\n")
     return str(folder)
+
+
+def pretrain_by_command(data, out):
+    command = [sys.executable, "-m", "companion.pretrain", data, str(out), *SMALL]
+    return subprocess.run(command, capture_output=True, text=True, cwd=Path(pretrain.__file__).parents[1])
 
 
 @pytest.fixture(scope="module")
 def pretrained(text_folder, tmp_path_factory) -> Path:
     """By the documented command, in a process of its own."""
     out = tmp_path_factory.mktemp("pretrained")
-    command = [sys.executable, "-m", "companion.pretrain", text_folder, str(out), *SMALL]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(pretrain.__file__).parents[1])
+    done = pretrain_by_command(text_folder, out)
     assert done.returncode == 0, done.stderr
     assert "of masked held-out tokens named" in done.stdout
     return out
@@ -68,7 +72,8 @@ def test_everything_loads_the_folder_and_agrees(pretrained):
 
 def test_the_folder_says_how_it_was_made(pretrained, text_folder):
     facts = json.loads((pretrained / "pretraining.json").read_text())
-    assert (facts["data"], facts["steps"], facts["tokens"], facts["seed"]) == (text_folder, 6, 6 * pretrain.BLOCK, 0)
+    assert (facts["steps"], facts["tokens"], facts["seed"]) == (6, 6 * pretrain.BLOCK, 0)
+    assert text_folder.endswith(facts["data"])
     assert 0 <= facts["masked_accuracy"] <= 1
 
 
@@ -77,7 +82,7 @@ def test_the_vocabulary_is_the_tokenizers_and_knows_no_test_split(pretrained):
     vocabulary = (pretrained / "vocab.txt").read_text().splitlines()
     assert vocabulary == tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     assert vocabulary[:5] == pretrain.SPECIAL and len(vocabulary) <= 300
-    assert not any("z" in token for token in vocabulary)  # "z" stands in the test split alone
+    assert not any("\u00a7" in token for token in vocabulary)
     assert not any("<" in token for token in vocabulary)  # nor line-break tags
     ids = tokenizer("Abc")["input_ids"]
     assert (ids[0], ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
@@ -85,22 +90,20 @@ def test_the_vocabulary_is_the_tokenizers_and_knows_no_test_split(pretrained):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(pretrained, text_folder, tmp_path, monkeypatch):
-    def stop(self, args, state, control, **_):
-        if state.global_step == 3:
-            raise KeyboardInterrupt
+    begun, step = [], pretrain.Trainer.training_step
 
-    with monkeypatch.context() as patch:
-        patch.setattr(pretrain.Report, "on_step_end", stop)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain.main([text_folder, str(tmp_path), *SMALL])
-    assert (tmp_path / "checkpoints" / "checkpoint-2").is_dir()
+    def stop_in_the_fourth(self, *args, **kwargs):
+        begun.append(self.state.global_step + 1)
+        if begun == [1, 2, 3, 4]:
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(pretrain.Trainer, "training_step", stop_in_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.main([text_folder, str(tmp_path), *SMALL])
     assert not (tmp_path / "model.safetensors").exists()
-    steps = []
-    monkeypatch.setattr(
-        pretrain.Report, "on_step_end", lambda self, args, state, control, **_: steps.append(state.global_step)
-    )
     pretrain.main([text_folder, str(tmp_path), *SMALL])
-    assert steps == [3, 4, 5, 6]  # it did not start over
+    assert begun == [1, 2, 3, 4, 3, 4, 5, 6]  # on from the checkpoint after step 2
     assert same(pretrained, tmp_path)
 
 
@@ -113,9 +116,17 @@ def test_a_seed_decides_the_weights(pretrained, text_folder, tmp_path):
 
 def test_other_settings_in_the_same_folder_are_refused(pretrained, text_folder):
     before = parameters(pretrained)
-    with pytest.raises(SystemExit, match="belongs to a run with other settings .*; give another folder"):
+    with pytest.raises(ValueError, match="belongs to a run with other settings .*; give another folder"):
         pretrain.main([text_folder, str(pretrained), *SMALL, "--width", "128"])
     assert all(torch.equal(tensor, before[name]) for name, tensor in parameters(pretrained).items())
+
+
+def test_a_refusal_by_command_is_one_sentence(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"text": " "}\n')
+    done = pretrain_by_command(str(tmp_path), tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].endswith("holds no text in the splits ['train'].")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -123,7 +134,7 @@ def test_other_settings_in_the_same_folder_are_refused(pretrained, text_folder):
     [
         ([{"text": " "}], "holds no text in the splits"),
         ([{"text": "a few words"}], "tokens of text are too few to pretrain on; at least"),
-        ([{"sentence": "a few words"}], "has no column 'text' in the splits"),
+        ([{"sentence": "a few words"}], "has no split 'train' with a column 'text'"),
     ],
     ids=["no text", "too little text", "no column text"],
 )
@@ -131,6 +142,6 @@ def test_a_corpus_that_teaches_nothing_is_refused(tmp_path, rows, message):
     data, out = tmp_path / "data", tmp_path / "out"
     data.mkdir()
     (data / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(ValueError, match=message):
         pretrain.main([str(data), str(out), *SMALL])
     assert not (out / "model.safetensors").exists()
