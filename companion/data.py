@@ -38,9 +38,9 @@ def read_splits(name: str) -> datasets.DatasetDict:
 
 
 def load_dataset(name: str = DEFAULT_DATASET) -> datasets.DatasetDict:
-    """Splits with at least the columns `text` (str) and `label` (a `ClassLabel`); unlabelled splits are left out.
+    """Splits with at least the columns `text` (str) and `label` (`ClassLabel`); unlabelled splits are left out.
 
-    Raises ValueError, with one sentence, for an unknown name, a missing column, an empty split, a text that is no string.
+    Raises ValueError, with one sentence, for an unknown name, a missing column, an empty split, a text that is not one.
     """
     splits = read_splits(name)
     names = set()

@@ -6,7 +6,6 @@ import importlib.util
 import inspect
 import io
 import logging
-import os
 import textwrap
 
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]  # Okabe & Ito 2008

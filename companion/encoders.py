@@ -60,8 +60,9 @@ def load_keras_encoder(name: str = DEFAULT_ENCODER):
     (bert-base) differs from its PyTorch twin by about 1e-3 for that reason.
     Raises ValueError, with one sentence, for an encoder that is not a BERT.
     """
-    import companion.quiet  # noqa: F401, before the first import of TensorFlow
     import keras_hub
+
+    import companion.quiet  # noqa: F401, before the first import of TensorFlow
 
     folder = find_encoder(name)
     settings = _settings(folder)

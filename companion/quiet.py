@@ -1,4 +1,4 @@
-"""Keras without TensorFlow's greetings, which go straight to the process's stderr: `from companion.quiet import keras`."""
+"""Keras without the greetings that TensorFlow writes straight to stderr: `from companion.quiet import keras`."""
 
 import os
 

@@ -40,6 +40,7 @@ trainer = Trainer(
         learning_rate=args.learning_rate,
         warmup_steps=50,
         train_sampling_strategy="group_by_length",
+        dataloader_pin_memory=False,
         save_strategy="no",
         report_to="none",
     ),
