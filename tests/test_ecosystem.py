@@ -176,7 +176,7 @@ def test_a_keras_file_comes_back_with_the_same_logits(random_encoder, inputs, tm
 
 @pytest.mark.parametrize("build", KERAS.values(), ids=KERAS)
 def test_compile_with_xla_fit_and_predict(random_encoder, build):
-    tokenizer, model = load_tokenizer(random_encoder), build(random_encoder)
+    tokenizer, model = load_tokenizer(random_encoder), build(random_encoder, kernel_sizes=(3,), num_filters=4)
     rows = encode(datasets.Dataset.from_dict({"text": TEXTS, "label": LABELS.tolist()}), tokenizer)
     before = model.get_layer("conv_3").kernel.numpy()
     model.compile(**LOSS, jit_compile=True)
