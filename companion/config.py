@@ -29,7 +29,8 @@ class BertCNNConfig(PreTrainedConfig):
         encoder_config=None,
         **kwargs,
     ):
-        if not kernel_sizes or any(not isinstance(k, int) or k < 1 for k in kernel_sizes):
+        sizes = kernel_sizes if isinstance(kernel_sizes, (tuple, list)) else ()
+        if not sizes or any(not isinstance(k, int) or k < 1 for k in sizes):
             raise ValueError(f"kernel_sizes must be whole numbers of at least 1, as in (3, 4, 5), not {kernel_sizes}.")
         if len(set(kernel_sizes)) < len(kernel_sizes):
             raise ValueError(f"kernel_sizes must differ from each other, not {kernel_sizes}.")
@@ -45,6 +46,8 @@ class BertCNNConfig(PreTrainedConfig):
         self.dropout = dropout
         self.hidden_units = hidden_units
         self.encoder_config = encoder_config
+        if kwargs.get("id2label"):  # a saved config holds the labels' names, and not their number
+            num_labels = len(kwargs["id2label"])
         super().__init__(num_labels=num_labels, **kwargs)
 
     @property

@@ -34,7 +34,10 @@ def read_splits(name: str) -> datasets.DatasetDict:
     for path in files:  # train.jsonl, train-00000-of-00001.parquet: the split's name comes first
         splits.setdefault(path.stem.split("-")[0], []).append(str(path))
     ordered = {split: splits[split] for split in sorted(splits, key=ORDER.find)}
-    return datasets.load_dataset(BUILDERS[files[0].suffix], data_files=ordered)
+    try:
+        return datasets.load_dataset(BUILDERS[files[0].suffix], data_files=ordered)
+    except Exception as error:
+        raise ValueError(f"A file in '{name}' is empty or cannot be read ({type(error).__name__}).") from None
 
 
 def load_dataset(name: str = DEFAULT_DATASET) -> datasets.DatasetDict:
@@ -51,11 +54,18 @@ def load_dataset(name: str = DEFAULT_DATASET) -> datasets.DatasetDict:
             raise ValueError(f"The split '{split}' of '{name}' is empty.")
         check_texts(rows["text"])
         labels = set(rows.unique("label"))
+        if None in labels:
+            raise ValueError(f"The split '{split}' of '{name}' has rows without a label.")
         if labels == {-1}:
             del splits[split]
         names |= labels
     if not isinstance(rows.features["label"], datasets.ClassLabel):
-        splits = splits.cast_column("label", datasets.ClassLabel(names=[str(label) for label in sorted(names - {-1})]))
+        classes = sorted(names - {-1})
+        feature = datasets.ClassLabel(names=[str(label) for label in classes])
+        index = {-1: -1} | {label: i for i, label in enumerate(classes)}
+        for split, rows in splits.items():
+            numbers = [index[label] for label in rows["label"]]
+            splits[split] = rows.remove_columns("label").add_column("label", numbers, feature=feature)
     return splits
 
 

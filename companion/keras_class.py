@@ -50,6 +50,7 @@ class BertCNN(keras.Model):
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":
         """A pretrained encoder under a new head; `config` as in `BertCNNConfig`."""
+        BertCNNConfig(**config)  # refused, if at all, before the encoder is fetched
         model = cls(load_keras_encoder(name), **config)
         model.build()
         return model

@@ -40,11 +40,23 @@ def read_texts(source: str, splits: list[str] | None) -> list[str]:
 
 def train_tokenizer(texts: list[str], size: int, max_length: int) -> transformers.BertTokenizerFast:
     """A lower-casing WordPiece tokenizer with BERT's five special tokens."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIAL))
+
+    def untrained(vocabulary=None):
+        tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece()
+        return tokenizer
+
+    # The trainer numbers letters within words in an order of chance, which decides between equally frequent pieces.
+    # So the letters are found first, and given in alphabetical order; a last tokenizer has them as ordinary pieces.
+    given = SPECIAL
+    for last in (0, size):
+        tokenizer = untrained()
+        tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=last, special_tokens=given))
+        given = SPECIAL + sorted(piece for piece in tokenizer.get_vocab() if piece.startswith("##"))
+    tokenizer = untrained(tokenizer.get_vocab())
+    tokenizer.add_special_tokens(SPECIAL)
     ends = [(token, tokenizer.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
     tokenizer.post_processor = processors.BertProcessing(*ends)
     return transformers.BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length)
@@ -66,8 +78,9 @@ class MaskedRows(DataCollatorForLanguageModeling):
     """Blocks -> a batch of [CLS] ... [SEP] rows, all of one length, some of their tokens masked."""
 
     def __call__(self, blocks):
-        length = ROW_LENGTHS[torch.randint(len(ROW_LENGTHS), ()).item()]
-        rows = torch.from_numpy(np.stack([block["tokens"] for block in blocks]).astype(np.int64)).view(-1, length)
+        tokens = torch.from_numpy(np.stack([block["tokens"] for block in blocks]).astype(np.int64))
+        torch.manual_seed(tokens.sum().item())  # masks follow from the text: the same after an interruption
+        rows = tokens.view(-1, ROW_LENGTHS[torch.randint(len(ROW_LENGTHS), ()).item()])
         rows[:, 0], rows[:, -1] = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         input_ids, labels = self.torch_mask_tokens(rows, special_tokens_mask=rows < len(SPECIAL))
         return {"input_ids": input_ids, "labels": labels}
@@ -96,7 +109,7 @@ def ppmi_vectors(blocks: np.ndarray, vocabulary: int, width: int, window: int = 
     pmi = np.log(counts.data * totals.sum() / (totals[counts.row] * totals[counts.col] ** 0.75 * totals.sum() ** 0.25))
     ppmi = coo_matrix((np.maximum(pmi, 0), (counts.row, counts.col)), shape)
     vectors = TruncatedSVD(width, random_state=0).fit_transform(ppmi.tocsr())
-    return vectors / vectors.std(axis=0) ** 0.5  # singular values to the power of a half
+    return vectors / np.maximum(vectors.std(axis=0), 1e-6) ** 0.5  # singular values to the power of a half
 
 
 def look_at_neighbours(bert: transformers.BertModel) -> None:

@@ -31,8 +31,10 @@ class BertCNN(PreTrainedModel):
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":
         """A pretrained encoder under a new head; `config` as in `BertCNNConfig`."""
+        settings = BertCNNConfig(**config)  # refused, if at all, before the encoder is fetched
         encoder = load_pytorch_encoder(name)
-        model = cls(BertCNNConfig(encoder_config=encoder.config, **config))
+        settings.encoder_config = encoder.config
+        model = cls(settings)
         model.encoder = encoder
         return model.eval()
 

@@ -38,13 +38,19 @@ def _pairs(torch_model, keras_model):
         name = variable.path
         for theirs, ours in BERT_NAMES.items():
             name = name.replace(theirs, ours)
-        pairs.append((torch_model.encoder.get_parameter(name), variable))
+        pairs.append((name, variable))
+    parameters = dict(torch_model.encoder.named_parameters())
+    if {name for name, _ in pairs} != set(parameters):
+        raise ValueError("The models differ: their encoders have not the same layers.")
+    pairs = [(parameters[name], variable) for name, variable in pairs]
     names = [f"conv_{k}" for k in torch_model.config.kernel_sizes] + ["hidden_layer", "classifier"]
     modules = [*torch_model.convs, torch_model.hidden_layer, torch_model.classifier]
-    for name, module in zip(names, modules, strict=True):
-        if module is not None:
-            layer = keras_model.get_layer(name)
-            pairs += [(module.weight, layer.kernel), (module.bias, layer.bias)]
+    head = {name: module for name, module in zip(names, modules, strict=True) if module is not None}
+    twins = [layer for layer in keras_model.layers if hasattr(layer, "kernel")]
+    if [layer.name for layer in twins] != list(head):
+        raise ValueError(f"The models differ: one has the layers {list(head)}, one {[layer.name for layer in twins]}.")
+    for module, layer in zip(head.values(), twins, strict=True):
+        pairs += [(module.weight, layer.kernel), (module.bias, layer.bias)]
     for parameter, variable in pairs:
         if parameter.numel() != np.prod(variable.shape):
             raise ValueError(
@@ -68,7 +74,7 @@ def to_keras(torch_model: BertCNN, keras_model):
 def to_pytorch(keras_model, torch_model: BertCNN) -> BertCNN:
     """Copy all weights of either Keras variant into the PyTorch class, and return that."""
     for parameter, variable in _pairs(torch_model, keras_model):
-        value = np.array(variable)
+        value = variable.numpy()
         value = value.reshape(parameter.shape[::-1]).T if variable.name == "kernel" else value.reshape(parameter.shape)
         parameter.copy_(torch.from_numpy(np.ascontiguousarray(value)))
     return torch_model
