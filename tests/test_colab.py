@@ -76,8 +76,9 @@ def repository(tmp_path_factory):
 def colab(tmp_path, monkeypatch):
     """A fresh environment with Colab's stub and all we depend on, but no companion; its kernel is "colab"."""
     site = sysconfig.get_path("purelib")
-    installed = tmp_path / "installed"  # the packages of this environment, less ours
-    installed.mkdir()
+    # The packages of this environment, less ours; dill takes modules for installed ones only in a folder of this name.
+    installed = tmp_path / "installed" / "site-packages"
+    installed.mkdir(parents=True)
     for path in Path(site).iterdir():
         if not re.match(r"__pycache__|__editable__|bert_cnn_companion|companion|.*\.pth$", path.name):
             (installed / path.name).symlink_to(path, target_is_directory=path.is_dir())
@@ -120,7 +121,7 @@ def test_notebook_00_runs_alone_on_colab(tmp_path, repository, colab):
 
     failure = series.execute(notebook, alone, kernel="colab")
 
-    assert failure is None
+    assert failure is None, failure
     answer = notebook.cells[-1].outputs[0].text
     assert answer.startswith(str(packages / "companion" / "__init__.py")), answer
     assert files(installed) == before
