@@ -128,6 +128,9 @@ def keras_batches(encoded: datasets.Dataset, tokenizer, batch_size: int = 32, se
             self.drawn = list(batches(encoded, tokenizer, batch_size, None if seed is None else seed + self.epoch))
 
         def __getitem__(self, index):
-            return self.drawn[index]
+            inputs, labels = self.drawn[index]
+            if self.epoch < 0 and index == 1:  # Keras takes a length on which the first two agree for that of all
+                inputs = {name: np.pad(ids, ((0, 0), (0, 1))) for name, ids in inputs.items()}
+            return inputs, labels
 
     return Batches()

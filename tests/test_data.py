@@ -164,3 +164,22 @@ def test_real_datasets(name, tokenizer):
         assert rows.features["label"].num_classes == classes
     inputs, labels = next(batches(encode(rows.select(range(40)), tokenizer), tokenizer))
     assert len(inputs["input_ids"]) == len(labels) == 32
+
+
+def test_keras_fits_on_batches_of_which_the_first_two_are_equally_long(tokenizer):
+    from companion.quiet import keras
+
+    class First(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(2)
+
+        def call(self, inputs):
+            return self.dense(keras.ops.cast(inputs["input_ids"][:, :1], "float32"))
+
+    ids = [[2] * 3] * 16 + [[2] * 9] * 8
+    columns = {"input_ids": ids, "attention_mask": ids, "label": [0] * 24, "length": [len(row) for row in ids]}
+    model = First()
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = model.fit(keras_batches(datasets.Dataset.from_dict(columns), tokenizer, 8), epochs=2, verbose=0).history
+    assert len(history["loss"]) == 2
