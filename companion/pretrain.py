@@ -74,12 +74,17 @@ def pack(tokenizer, texts: list[str]) -> np.ndarray:
     return line[: len(line) // BLOCK * BLOCK].reshape(-1, BLOCK)
 
 
-class MaskedRows(DataCollatorForLanguageModeling):
+class MaskedRows(DataCollatorForLanguageModeling, transformers.TrainerCallback):
     """Blocks -> a batch of [CLS] ... [SEP] rows, all of one length, some of their tokens masked."""
+
+    epoch = 0
+
+    def on_epoch_begin(self, args, state, control, **_):
+        self.epoch = int(state.epoch)
 
     def __call__(self, blocks):
         tokens = torch.from_numpy(np.stack([block["tokens"] for block in blocks]).astype(np.int64))
-        torch.manual_seed(tokens.sum().item())  # masks follow from the text: the same after an interruption
+        torch.manual_seed(tokens.sum().item() + self.epoch)  # new masks each epoch, the same after an interruption
         rows = tokens.view(-1, ROW_LENGTHS[torch.randint(len(ROW_LENGTHS), ()).item()])
         rows[:, 0], rows[:, -1] = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         input_ids, labels = self.torch_mask_tokens(rows, special_tokens_mask=rows < len(SPECIAL))
@@ -106,10 +111,13 @@ def ppmi_vectors(blocks: np.ndarray, vocabulary: int, width: int, window: int = 
     counts = sum(coo_matrix((np.ones(len(a), np.float32), (a, b)), shape).tocsr() for a, b in near)
     counts = (counts + counts.T).tocoo()
     totals = np.asarray(counts.sum(axis=1)).ravel()
-    pmi = np.log(counts.data * totals.sum() / (totals[counts.row] * totals[counts.col] ** 0.75 * totals.sum() ** 0.25))
+    common = totals**0.75 / (totals**0.75).sum()  # flattened, else rare words come out as near to everything
+    pmi = np.log(counts.data / totals[counts.row] / common[counts.col])
     ppmi = coo_matrix((np.maximum(pmi, 0), (counts.row, counts.col)), shape)
     vectors = TruncatedSVD(width, random_state=0).fit_transform(ppmi.tocsr())
-    return vectors / np.maximum(vectors.std(axis=0), 1e-6) ** 0.5  # singular values to the power of a half
+    vectors /= np.maximum(vectors.std(axis=0), 1e-6) ** 0.5  # singular values to the power of a half
+    vectors -= vectors.mean(axis=0)
+    return 0.05 * vectors / max(vectors.std(), 1e-6)
 
 
 def look_at_neighbours(bert: transformers.BertModel) -> None:
@@ -189,13 +197,13 @@ def main(argv: list[str] | None = None) -> None:
         hidden_act="gelu_pytorch_tanh",  # KerasHub's BERT knows no other
         hidden_dropout_prob=0.0,  # the text is seen a few times only: nothing to overfit, and faster
         attention_probs_dropout_prob=0.0,
+        attn_implementation="eager",  # the fastest on rows this short
     )
     model = SparseBert(config)
     checkpoint = transformers.trainer_utils.get_last_checkpoint(work)
     if checkpoint is None:
         vectors = torch.from_numpy(ppmi_vectors(blocks, config.vocab_size, args.width)).float()
-        vectors -= vectors.mean(dim=0)
-        model.bert.embeddings.word_embeddings.weight.data.copy_(vectors / vectors.std() * 0.05)
+        model.bert.embeddings.word_embeddings.weight.data.copy_(vectors)
         look_at_neighbours(model.bert)
     collate = MaskedRows(tokenizer, mlm_probability=0.2)
     trainer = Trainer(
@@ -223,10 +231,11 @@ def main(argv: list[str] | None = None) -> None:
         ),
         train_dataset=training,
         data_collator=collate,
+        callbacks=[collate],
     )
     started = time.time()
     trainer.train(resume_from_checkpoint=checkpoint)
-    accuracy = masked_accuracy(model, held_out, collate)
+    accuracy = masked_accuracy(model, held_out, MaskedRows(tokenizer, mlm_probability=0.2))
 
     # Half the bytes: weights are stored in half precision and read back in single.
     encoder = transformers.BertModel(config)

@@ -32,6 +32,7 @@ def test_splits_are_balanced(reviews):
 def test_reviews_are_short_and_plain_ascii(reviews):
     for row in reviews:
         assert 5 <= len(row["text"].split()) <= 60, row["text"]
+        assert len(re.findall(r"[.!?]+(?=[\"')]*(?:\s|$))", row["text"])) <= 3, row["text"]
         assert row["text"].isascii() and row["text"] == row["text"].strip() and "\n" not in row["text"], row["text"]
 
 
@@ -44,23 +45,21 @@ def test_no_phrase_is_a_template(reviews):
     for row in reviews:
         phrases.update({tuple(row["words"][i : i + 6]) for i in range(len(row["words"]) - 5)})
     phrase, count = phrases.most_common(1)[0]
-    assert count <= 9, " ".join(phrase)
+    assert count <= 4, " ".join(phrase)
 
 
 def test_no_two_reviews_are_alike_but_marked_pairs(reviews):
-    """Jaccard > 0.65 needs more than 39% of the words in common, rare ones among them: only such pairs are compared."""
+    """Jaccard > 0.6 needs that share of the words in common, rare ones among them: only such pairs are compared."""
     sets = [set(row["words"]) for row in reviews]
     spread = Counter(word for words in sets for word in words)
     holders = defaultdict(list)
     for i, words in enumerate(sets):
         rarest_first = sorted(words, key=lambda word: (spread[word], word))
-        for word in rarest_first[
-            : len(words) - int(0.65 * len(words)) + 1
-        ]:  # prefix filter: alike sets share one of these
+        for word in rarest_first[: len(words) - int(0.6 * len(words)) + 1]:  # reviews alike share one of these
             holders[word].append(i)
     candidates = {pair for held in holders.values() for pair in combinations(held, 2)}
     for i, j in candidates:
-        if len(sets[i] & sets[j]) > 0.65 * len(sets[i] | sets[j]):
+        if len(sets[i] & sets[j]) > 0.6 * len(sets[i] | sets[j]):
             assert reviews[i]["pair_id"] is not None, (reviews[i]["text"], reviews[j]["text"])
             assert reviews[i]["pair_id"] == reviews[j]["pair_id"], (reviews[i]["text"], reviews[j]["text"])
 
@@ -70,7 +69,7 @@ def test_pairs_have_both_labels_and_stay_in_one_split(reviews):
     for row in reviews:
         if row["pair_id"] is not None:
             pairs[row["pair_id"]].append(row)
-    assert len(pairs) >= 100
+    assert len(pairs) >= 150
     for name, rows in pairs.items():
         assert sorted(row["label"] for row in rows) == ["negative", "positive"], name
         assert len({row["split"] for row in rows}) == 1, name
