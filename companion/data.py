@@ -59,6 +59,8 @@ def load_dataset(name: str = DEFAULT_DATASET) -> datasets.DatasetDict:
         if labels == {-1}:
             del splits[split]
         names |= labels
+    if not splits:
+        raise ValueError(f"'{name}' has no split with labels.")
     if not isinstance(rows.features["label"], datasets.ClassLabel):
         classes = sorted(names - {-1})
         feature = datasets.ClassLabel(names=[str(label) for label in classes])

@@ -10,17 +10,7 @@ import textwrap
 
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]  # Okabe & Ito 2008
 
-LIBRARIES = [
-    "torch",
-    "transformers",
-    "datasets",
-    "accelerate",
-    "tensorflow",
-    "keras",
-    "keras_hub",
-    "sklearn",
-    "matplotlib",
-]
+LIBRARIES = "torch transformers datasets accelerate tensorflow keras keras_hub sklearn matplotlib".split()
 
 
 def check_environment() -> None:

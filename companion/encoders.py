@@ -9,16 +9,17 @@ import os
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
 
 DEFAULT_ENCODER = os.environ.get("COMPANION_ENCODER", "embedded")
 EMBEDDED = Path(__file__).parent / "assets" / "encoder"
-FILES = ["config.json", "model.safetensors", "tokenizer*.json", "vocab.*", "merges.txt", "special_tokens_map.json"]
+FILES = ["config.json", "model*.safetensors*", "tokenizer*.json", "vocab.*", "merges.txt", "special_tokens_map.json"]
 
 
 def find_encoder(name: str = DEFAULT_ENCODER) -> Path:
     """The folder that holds an encoder; a Hub id is downloaded to the Hub's own cache first.
 
-    Raises ValueError, with one sentence, for a name that is none of the three.
+    Raises ValueError, with one sentence, for a name that is none of the three, and for missing or damaged weights.
     """
     folder = EMBEDDED if name == "embedded" else Path(name)
     if not folder.is_dir():
@@ -31,6 +32,14 @@ def find_encoder(name: str = DEFAULT_ENCODER) -> Path:
             ) from None
     if not (folder / "config.json").is_file():
         raise ValueError(f"The folder '{name}' has no config.json: it holds no encoder in Hugging Face layout.")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ValueError(f"The folder '{name}' has no model.safetensors: its weights are missing.")
+    for path in weights:
+        try:
+            safe_open(path, "numpy").__enter__()  # reads the header, and compares it with the file's size
+        except (SafetensorError, OSError):
+            raise ValueError(f"The file {path.name} of '{name}' is damaged or cut short; fetch it again.") from None
     return folder
 
 

@@ -6,6 +6,7 @@ OUT becomes an encoder in Hugging Face layout. The same command goes on from the
 import argparse
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import datasets
 import numpy as np
 import torch
 import transformers
+from safetensors import SafetensorError
 from scipy.sparse import coo_matrix
 from sklearn.decomposition import TruncatedSVD
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -153,6 +155,22 @@ def masked_accuracy(model, blocks: np.ndarray, collate: MaskedRows) -> float:
     return torch.cat(hits).float().mean().item()
 
 
+class Keeper(transformers.TrainerCallback):
+    """A checkpoint takes its place when it is whole, and the one before goes only then. A line of progress at times."""
+
+    def on_save(self, args, state, control, **_):
+        written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        kept = written.parents[1] / written.name
+        os.replace(written, kept)
+        for old in set(kept.parent.glob("checkpoint-*")) - {kept}:
+            shutil.rmtree(old)
+
+    def on_log(self, args, state, control, logs, **_):
+        if "loss" in logs:
+            speed = f"{float(logs['train_tokens_per_second']):,.0f} tokens/s"
+            print(f"step {state.global_step} of {state.max_steps}  loss {float(logs['loss']):.3f}  {speed}", flush=True)
+
+
 def write_json(path: Path, content: dict) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(content, indent=2) + "\n")
@@ -206,10 +224,11 @@ def main(argv: list[str] | None = None) -> None:
         model.bert.embeddings.word_embeddings.weight.data.copy_(vectors)
         look_at_neighbours(model.bert)
     collate = MaskedRows(tokenizer, mlm_probability=0.2)
+    shutil.rmtree(work / "unfinished", ignore_errors=True)
     trainer = Trainer(
         model,
         TrainingArguments(
-            work,
+            work / "unfinished",
             max_steps=args.steps,
             per_device_train_batch_size=args.blocks,
             learning_rate=args.learning_rate,
@@ -226,22 +245,30 @@ def main(argv: list[str] | None = None) -> None:
             seed=args.seed,
             logging_steps=100,
             save_steps=args.save_every,
-            save_total_limit=2,
             report_to="none",
         ),
         train_dataset=training,
         data_collator=collate,
-        callbacks=[collate],
+        callbacks=[collate, Keeper],
     )
+    trainer.remove_callback(transformers.PrinterCallback)
     started = time.time()
-    trainer.train(resume_from_checkpoint=checkpoint)
-    accuracy = masked_accuracy(model, held_out, MaskedRows(tokenizer, mlm_probability=0.2))
-
-    # Half the bytes: weights are stored in half precision and read back in single.
-    encoder = transformers.BertModel(config)
-    encoder.load_state_dict(model.bert.state_dict(), strict=False)  # all but the pooler, which pretraining has none of
-    encoder.half().save_pretrained(args.out)
-    write_json(args.out / "config.json", json.loads((args.out / "config.json").read_text()) | {"dtype": "float32"})
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+        accuracy = masked_accuracy(model, held_out, MaskedRows(tokenizer, mlm_probability=0.2))
+        # Half the bytes: weights are stored in half precision and read back in single.
+        encoder = transformers.BertModel(config)
+        encoder.load_state_dict(model.bert.state_dict(), strict=False)  # all but the pooler, which it never had
+        encoder.half().save_pretrained(work / "unfinished")
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if shutil.disk_usage(work).free > 16 * model.num_parameters():  # weights and AdamW's two moments, and some
+            raise
+        kept = transformers.trainer_utils.get_last_checkpoint(work) or "none"
+        raise ValueError(f"The disk is full. Make room and start again; last good checkpoint: {kept}.") from error
+    config = json.loads((work / "unfinished" / "config.json").read_text())
+    write_json(work / "unfinished" / "config.json", config | {"dtype": "float32"})
+    for name in ("config.json", "model.safetensors"):
+        os.replace(work / "unfinished" / name, args.out / name)
     (args.out / "vocab.txt").write_text("\n".join(sorted(tokenizer.vocab, key=tokenizer.vocab.get)) + "\n")
     tokens = args.steps * args.blocks * BLOCK
     recipe["data"] = "/".join(Path(args.data).parts[-2:])  # no path of this machine

@@ -3,11 +3,18 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel, initialization
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from companion.config import BertCNNConfig
 from companion.encoders import DEFAULT_ENCODER, load_pytorch_encoder
+
+
+def glorot(module: nn.Module) -> None:
+    """New weights start as Keras starts them: uniform after Glorot & Bengio (2010), biases at 0."""
+    if isinstance(module, (nn.Conv1d, nn.Linear)):
+        initialization.xavier_uniform_(module.weight)
+        initialization.zeros_(module.bias)
 
 
 class BertCNN(PreTrainedModel):
@@ -27,6 +34,9 @@ class BertCNN(PreTrainedModel):
         self.hidden_layer = nn.Linear(width, config.hidden_units) if config.hidden_units else None
         self.classifier = nn.Linear(config.hidden_units or width, config.num_labels)
         self.post_init()
+
+    def _init_weights(self, module):
+        glorot(module)
 
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":

@@ -1,6 +1,7 @@
 """Bad input is refused in one clear sentence, before any work is done."""
 
 import json
+import shutil
 
 import datasets
 import pytest
@@ -46,6 +47,23 @@ def write(folder, rows, split="train"):
     folder.mkdir(exist_ok=True)
     (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(folder)
+
+
+@pytest.mark.parametrize("load", [load_pytorch_encoder, load_keras_encoder])
+def test_weights_cut_short_or_missing(load, random_encoder, tmp_path):
+    folder = tmp_path / "encoder"
+    shutil.copytree(random_encoder, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    refusal("model.safetensors of .* is damaged or cut short", load, str(folder))
+    weights.write_bytes(b"")
+    refusal("model.safetensors of .* is damaged or cut short", load, str(folder))
+    weights.unlink()
+    refusal("has no model.safetensors", load, str(folder))
+
+
+def test_a_corpus_without_any_label(tmp_path):
+    refusal("has no split with labels", load_dataset, write(tmp_path, [{"text": "a film", "label": -1}]))
 
 
 @pytest.mark.parametrize("config, message", BAD_SETTINGS, ids=str)

@@ -1,10 +1,12 @@
 """`python -m companion.pretrain`: a folder that everything loads, the same one however often it was interrupted."""
 
+import errno
 import json
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,6 +104,38 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(pretrained, text_folder,
     pretrain.main([text_folder, str(tmp_path), *SMALL])
     assert begun == [1, 2, 3, 4, 3, 4, 5, 6]  # on from the checkpoint after step 2
     assert same(pretrained, tmp_path)
+
+
+def test_a_full_disk_costs_no_checkpoint(pretrained, text_folder, tmp_path, monkeypatch):
+    save = pretrain.Trainer._save_optimizer_and_scheduler
+
+    def fill_the_disk(self, folder):
+        save(self, folder)
+        if folder.endswith("-4"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(pretrain.Trainer, "_save_optimizer_and_scheduler", fill_the_disk)
+        full.setattr(pretrain.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+        with pytest.raises(ValueError, match="The disk is full. .* last good checkpoint: .*checkpoint-2"):
+            pretrain.main([text_folder, str(tmp_path), *SMALL])
+    pretrain.main([text_folder, str(tmp_path), *SMALL])
+    assert same(pretrained, tmp_path)
+
+
+def test_each_epoch_masks_other_words_and_the_same_ones_when_run_again(pretrained):
+    collate = pretrain.MaskedRows(load_tokenizer(str(pretrained)), mlm_probability=0.2)
+    block = [{"tokens": np.full(pretrain.BLOCK, 7, np.uint16)}]
+    first = collate(block)["labels"]
+    again = collate(block)["labels"]
+    collate.on_epoch_begin(None, SimpleNamespace(epoch=1.0), None)
+    assert torch.equal(first, again)
+    second = collate(block)["labels"]
+    assert first.shape != second.shape or not torch.equal(first, second)
+
+
+def test_word_vectors_of_text_without_structure_are_numbers():
+    assert np.isfinite(pretrain.ppmi_vectors(np.full((4, pretrain.BLOCK), 7, np.uint16), 64, 8)).all()
 
 
 def test_a_seed_decides_the_weights(pretrained, text_folder, tmp_path):

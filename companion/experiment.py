@@ -1,0 +1,295 @@
+"""Does the CNN help? Datasets x heads x {frozen, fine-tuned} x seeds, each cell trained once and kept.
+
+RESULTS becomes two files: heads.csv, a row for each cell and split, and predictions.parquet, a row for each example.
+Started again, the command goes on with the cells that are missing; started twice, the two share the work.
+"""
+
+import argparse
+import hashlib
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pandas as pd
+import torch
+import transformers
+from datasets import DatasetDict
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+from sklearn.pipeline import make_pipeline
+from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from companion.data import encode, load_dataset
+from companion.encoders import DEFAULT_ENCODER, find_encoder, load_pytorch_encoder, load_tokenizer
+from companion.heads import CNN, HEADS, Classifier, StaticEncoder, token_vectors
+
+REGIMES = ("frozen", "fine-tuned")
+NO_BERT = ("static_cnn", "tfidf")  # these are trained from scratch: their one regime is "trained"
+CELL = ["dataset", "head", "regime", "seed", "encoder"]
+COLUMNS = [*CELL, "split", "accuracy", "macro_f1", "loss", "seconds", "parameters", "versions", "hardware"]
+LIMITS = {"validation": 1000, "test": 5000}  # examples at most
+SETTINGS = {  # epochs at most, learning rates of head and encoder: the same for every head
+    "frozen": (20, 1e-3, 0.0),
+    "fine-tuned": (4, 1e-3, 2e-4),
+    "trained": (8, 1e-3, 1e-3),
+}
+
+
+def prepare(name: str) -> DatasetDict:
+    """train, validation and test of a dataset. "NAME@500" trains on 500 examples, each class with its share.
+
+    Without a validation split a tenth of train becomes it.
+    Raises ValueError, with one sentence, for one class only, and for labels that training never shows.
+    """
+    name, _, size = name.partition("@")
+    splits = load_dataset(name)
+    if not {"train", "test"} <= set(splits):
+        raise ValueError(f"'{name}' needs the splits train and test; it has {list(splits)}.")
+
+    def draw(rows, most):
+        parts = rows.train_test_split(test_size=most, seed=0, stratify_by_column="label") if most < len(rows) else {}
+        return parts.get("train"), parts.get("test", rows)
+
+    if "validation" not in splits:
+        splits["train"], splits["validation"] = draw(splits["train"], len(splits["train"]) // 10)
+    for split, most in {**LIMITS, "train": int(size or len(splits["train"]))}.items():
+        splits[split] = draw(splits[split], most)[1]
+    seen = set(splits["train"]["label"])
+    if len(seen) < 2:
+        raise ValueError(f"'{name}' shows one class only in training; a classifier needs two.")
+    if unseen := {label for split in LIMITS for label in splits[split]["label"]} - seen:
+        raise ValueError(f"'{name}' tests for labels that training never shows: {sorted(unseen)}.")
+    return DatasetDict({split: splits[split] for split in ("train", "validation", "test")})
+
+
+class CachedVectors:
+    """Rows -> a padded batch of the token vectors that a frozen encoder gave them, computed once for all heads."""
+
+    def __init__(self, encoder, tokenizer, splits: DatasetDict, layers: int):
+        self.vectors = {}
+        pad = DataCollatorWithPadding(tokenizer)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        encoder = encoder.to(device).eval()
+        for rows in splits.values():
+            by_length = np.argsort(rows["length"])
+            for start in range(0, len(rows), 128):
+                batch = rows[by_length[start : start + 128]]
+                inputs = pad({name: batch[name] for name in ("input_ids", "attention_mask")}).to(device)
+                with torch.inference_mode():
+                    vectors = token_vectors(encoder, **inputs, layers=layers).half().cpu()
+                for key, vector, ids in zip(batch["key"], vectors, batch["input_ids"], strict=True):
+                    self.vectors[key] = vector[: len(ids)].clone()
+
+    def __call__(self, rows):
+        vectors = [self.vectors[row["key"]].float() for row in rows]
+        masks = [torch.ones(len(vector)) for vector in vectors]
+        return {
+            "vectors": torch.nn.utils.rnn.pad_sequence(vectors, batch_first=True),
+            "attention_mask": torch.nn.utils.rnn.pad_sequence(masks, batch_first=True),
+            "labels": torch.tensor([row["label"] for row in rows]),
+        }
+
+
+class SameOrder(Trainer):
+    """Draws its batches with a generator of its own, so that every head meets them in the same order."""
+
+    def _get_train_sampler(self, train_dataset=None):
+        lengths, generator = list(self.train_dataset["length"]), torch.Generator().manual_seed(self.args.seed)
+        return LengthGroupedSampler(self.args.train_batch_size, lengths=lengths, generator=generator)
+
+
+def train(model: Classifier, splits: DatasetDict, collate, regime: str, seed: int, batch_size: int = 32) -> np.ndarray:
+    """Train until validation accuracy no longer rises; the best epoch's logits for test (N, C)."""
+    epochs, head_rate, encoder_rate = SETTINGS[regime]
+    groups = [{"params": model.head.parameters(), "lr": head_rate}]
+    if model.encoder is not None:
+        groups.append({"params": model.encoder.parameters(), "lr": encoder_rate})
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
+    steps = epochs * -(-len(splits["train"]) // batch_size)
+    schedule = transformers.get_linear_schedule_with_warmup(optimizer, steps // 20, steps)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = SameOrder(
+            model,
+            TrainingArguments(
+                folder,
+                num_train_epochs=epochs,
+                per_device_train_batch_size=batch_size,
+                per_device_eval_batch_size=128,
+                eval_strategy="epoch",
+                save_strategy="epoch",
+                save_total_limit=1,
+                save_only_model=True,
+                load_best_model_at_end=True,
+                metric_for_best_model="accuracy",
+                remove_unused_columns=False,
+                dataloader_pin_memory=False,
+                disable_tqdm=True,
+                seed=seed,
+                report_to="none",
+            ),
+            train_dataset=splits["train"],
+            eval_dataset=splits["validation"],
+            data_collator=collate,
+            compute_metrics=lambda p: {"accuracy": accuracy_score(p.label_ids, p.predictions.argmax(1))},
+            optimizers=(optimizer, schedule),
+            callbacks=[EarlyStoppingCallback(early_stopping_patience=3)],
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        trainer.train()
+        return trainer.predict(splits["test"]).predictions
+
+
+class Bench:
+    """One dataset's splits, ready for any head: token ids, and a frozen encoder's vectors once they are needed."""
+
+    def __init__(self, dataset: str, encoder: str):
+        self.texts, self.encoder, self.cache = prepare(dataset), encoder, {}
+        self.tokenizer = load_tokenizer(encoder)
+        splits = {split: encode(rows, self.tokenizer) for split, rows in self.texts.items()}
+        self.splits = DatasetDict(
+            {s: rows.add_column("key", [f"{s} {i}" for i in range(len(rows))]) for s, rows in splits.items()}
+        )
+
+    def pad(self, rows):
+        names = ["input_ids", "attention_mask", "label"]
+        return DataCollatorWithPadding(self.tokenizer)([{name: row[name] for name in names} for row in rows])
+
+    def logits(self, head: str, regime: str, seed: int) -> tuple[np.ndarray, int]:
+        """(log-probabilities or logits of test (N, C), trained parameters) of one cell."""
+        labels = self.texts["train"].features["label"].num_classes
+        if head == "tfidf":
+            model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=1000))
+            model.fit(list(self.texts["train"]["text"]), self.texts["train"]["label"])
+            logits = np.full((len(self.texts["test"]), labels), -np.inf)
+            logits[:, model.classes_] = model.predict_log_proba(list(self.texts["test"]["text"]))
+            return logits, model[-1].coef_.size + model[-1].intercept_.size
+        transformers.set_seed(seed)
+        encoder = load_pytorch_encoder(self.encoder)
+        if head == "static_cnn":
+            encoder, make = StaticEncoder(encoder), CNN
+        else:
+            make = HEADS[head]
+        module = make(encoder.config.hidden_size, labels)
+        collate = self.pad
+        if regime == "frozen":
+            if module.layers not in self.cache:
+                self.cache = {module.layers: CachedVectors(encoder, self.tokenizer, self.splits, module.layers)}
+            encoder, collate = None, self.cache[module.layers]
+        model = Classifier(module, encoder)
+        return train(model, self.splits, collate, regime, seed), sum(p.numel() for p in model.parameters())
+
+
+class Results:
+    """The two files of a folder, changed only under a lock, and each written whole before it replaces the last.
+
+    Raises ValueError, with one sentence, for a table of other columns or made by other versions.
+    """
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.table, self.predictions = folder, folder / "heads.csv", folder / "predictions.parquet"
+        self.lock = filelock.FileLock(folder / ".lock")
+        self.versions = f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}"
+        rows = self.read()
+        if list(rows.columns) != COLUMNS or set(rows["versions"]) - {self.versions}:
+            raise ValueError(f"{self.table} was made by other versions than {self.versions}; give another folder.")
+
+    def read(self) -> pd.DataFrame:
+        return pd.read_csv(self.table) if self.table.exists() else pd.DataFrame(columns=COLUMNS)
+
+    def has(self, cell: dict) -> bool:
+        rows = self.read()
+        return bool((rows[CELL] == [cell[name] for name in CELL]).all(axis=1).any())
+
+    def add(self, cell: dict, logits: np.ndarray, labels, **facts) -> dict:
+        """Score a cell's logits for test and keep them; the row."""
+        probabilities = torch.tensor(logits).softmax(-1).numpy()
+        predicted = probabilities.argmax(1)
+        row = cell | {"split": "test", "accuracy": accuracy_score(labels, predicted)}
+        row |= {"macro_f1": f1_score(labels, predicted, average="macro")}
+        row |= {"loss": log_loss(labels, probabilities, labels=range(probabilities.shape[1]))} | facts
+        row |= {"versions": self.versions, "hardware": hardware()}
+        examples = pd.DataFrame(cell | {"example": range(len(labels)), "label": labels, "prediction": predicted})
+        with self.lock:
+            # The table comes last: a cell that it lacks is run again, and its predictions replaced.
+            self._append(self.predictions, examples, pd.read_parquet, lambda rows, path: rows.to_parquet(path))
+            self._append(self.table, pd.DataFrame([row])[COLUMNS], pd.read_csv, lambda rows, path: rows.to_csv(path))
+        return row
+
+    def _append(self, path, rows, read, write):
+        if path.exists():
+            old = read(path)
+            same = (old[CELL] == rows[CELL].iloc[0].tolist()).all(axis=1)
+            rows = pd.concat([old[~same], rows], ignore_index=True)
+        temporary = path.with_suffix(".tmp")
+        write(rows.set_index(CELL[0]) if path == self.table else rows, temporary)
+        os.replace(temporary, path)
+
+
+def hardware() -> str:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
+    return f"{device}, {torch.get_num_threads()} threads"
+
+
+def encoder_identity(name: str) -> str:
+    """A name and the start of the weights' checksum: an encoder trained anew under the old name is another one."""
+    weights = find_encoder(name) / "model.safetensors"
+    return f"{Path(name).name} {hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m companion.experiment", description=__doc__.splitlines()[0])
+    parser.add_argument("datasets", nargs="+", help="matinee, folders or Hub ids; NAME@500 trains on 500 examples")
+    parser.add_argument("--heads", nargs="+", choices=[*HEADS, *NO_BERT], default=[*HEADS, *NO_BERT])
+    parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=REGIMES)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3], help="how many, for each of the regimes")
+    parser.add_argument("--encoder", default=DEFAULT_ENCODER)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder to write to (default: results)")
+    args = parser.parse_args(argv)
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    encoder = encoder_identity(args.encoder)
+    results = Results(args.results)
+    benches = {"/".join(Path(name).parts[-2:]): Bench(name, args.encoder) for name in args.datasets}
+    seeds = dict(zip(args.regimes, args.seeds * len(args.regimes), strict=False))
+    todo = []
+    for dataset in benches:
+        for head in args.heads:
+            for regime in ["trained"] if head in NO_BERT else args.regimes:
+                count = 1 if head == "tfidf" else seeds.get(regime, max(args.seeds))
+                todo += [dict(zip(CELL, (dataset, head, regime, seed, encoder), strict=True)) for seed in range(count)]
+    todo.sort(key=lambda cell: cell["seed"])  # so that a run cut short has every head, with fewer seeds
+    todo = [cell for cell in todo if not results.has(cell)]
+    started = time.time()
+    for done, cell in enumerate(todo):
+        name = " ".join(str(cell[part]) for part in CELL[:4])
+        claim = filelock.FileLock(args.results / f".{name.replace('/', '-')}.lock", timeout=0)
+        try:
+            with claim:
+                if results.has(cell):
+                    continue
+                began, bench = time.time(), benches[cell["dataset"]]
+                logits, parameters = bench.logits(cell["head"], cell["regime"], cell["seed"])
+                facts = {"seconds": round(time.time() - began, 1), "parameters": parameters}
+                row = results.add(cell, logits, bench.texts["test"]["label"], **facts)
+        except filelock.Timeout:
+            continue  # another process is at it
+        left = (time.time() - started) / (done + 1) * (len(todo) - done - 1)
+        print(f"{done + 1:4d}/{len(todo)}  {name:50s} {row['accuracy']:.1%}   {left / 60:.0f} minutes left", flush=True)
+    rows = results.read()
+    rows = rows[rows["encoder"] == encoder]
+    print(rows.pivot_table("accuracy", ["head", "regime"], "dataset").mul(100).round(1).to_string())
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        raise SystemExit(str(error)) from None

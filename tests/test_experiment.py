@@ -1,0 +1,172 @@
+"""`python -m companion.experiment`: every cell once, kept whatever happens, the same numbers each time."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+
+from companion import experiment
+
+FACTS = ["seconds", "hardware"]  # all else is the same when run again
+
+
+def write(folder, **splits):
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, rows in splits.items():
+        lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> str:
+    """Texts whose first word decides, so that there is something to learn; no validation split."""
+    rows = [
+        (f"{word} film , not one minute of it {other}", word) for word in ("good", "bad") for other in ("dull", "slow")
+    ]
+    return write(tmp_path_factory.mktemp("data") / "tests" / "films", train=rows * 15, test=rows * 5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "SETTINGS", {name: (2, *rates) for name, (_, *rates) in experiment.SETTINGS.items()})
+        yield
+
+
+@pytest.fixture(scope="module")
+def arguments(films, random_encoder):
+    return [films, "--encoder", random_encoder, "--seeds", "2", "--heads", "mean", "cnn", "static_cnn", "tfidf"]
+
+
+@pytest.fixture(scope="module")
+def results(arguments, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    experiment.main([*arguments, "--results", str(folder)])
+    return folder
+
+
+def table(folder):
+    rows = pd.read_csv(folder / "heads.csv")
+    return rows.sort_values(experiment.CELL).drop(columns=FACTS).reset_index(drop=True)
+
+
+def test_every_cell_is_there_once(results):
+    rows = pd.read_csv(results / "heads.csv")
+    assert list(rows.columns) == experiment.COLUMNS
+    cells = rows.groupby(["head", "regime"]).size().to_dict()
+    assert cells == {
+        ("mean", "frozen"): 2,
+        ("mean", "fine-tuned"): 2,
+        ("cnn", "frozen"): 2,
+        ("cnn", "fine-tuned"): 2,
+        ("static_cnn", "trained"): 2,
+        ("tfidf", "trained"): 1,
+    }
+    assert set(rows["dataset"]) == {"tests/films"} and set(rows["split"]) == {"test"}
+    assert rows.set_index("head")["accuracy"]["tfidf"] == 1.0
+
+
+def test_the_table_follows_from_the_predictions(results):
+    rows, examples = table(results), pd.read_parquet(results / "predictions.parquet")
+    assert len(examples) == len(rows) * 20
+    for cell, group in examples.groupby(experiment.CELL):
+        row = rows[(rows[experiment.CELL] == list(cell)).all(axis=1)].iloc[0]
+        assert row["accuracy"] == accuracy_score(group["label"], group["prediction"])
+        assert row["macro_f1"] == pytest.approx(f1_score(group["label"], group["prediction"], average="macro"))
+
+
+def test_a_frozen_encoder_is_not_trained_and_a_fine_tuned_one_is(results):
+    parameters = pd.read_csv(results / "heads.csv").groupby(["head", "regime"])["parameters"].first()
+    assert parameters["mean", "frozen"] == 2 * 32 + 2
+    assert parameters["mean", "fine-tuned"] > parameters["cnn", "frozen"] > parameters["mean", "frozen"]
+
+
+def test_a_finished_cell_is_not_run_again(arguments, results, monkeypatch):
+    monkeypatch.setattr(experiment.Bench, "logits", lambda *_: pytest.fail("a cell was run again"))
+    before = (results / "heads.csv").read_bytes()
+    experiment.main([*arguments, "--results", str(results)])
+    assert (results / "heads.csv").read_bytes() == before
+
+
+def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(arguments, results, tmp_path, monkeypatch):
+    write, calls = experiment.Results._append, []
+
+    def die_between_the_two_files(self, path, *rest):
+        calls.append(path.name)
+        if len(calls) == 6:  # the third cell's predictions are written, its row is not
+            raise KeyboardInterrupt
+        write(self, path, *rest)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(experiment.Results, "_append", die_between_the_two_files)
+        with pytest.raises(KeyboardInterrupt):
+            experiment.main([*arguments, "--results", str(tmp_path)])
+    assert len(pd.read_csv(tmp_path / "heads.csv")) == 2
+    experiment.main([*arguments, "--results", str(tmp_path)])
+    pd.testing.assert_frame_equal(table(tmp_path), table(results))
+    one, other = (
+        pd.read_parquet(folder / "predictions.parquet").sort_values([*experiment.CELL, "example"], ignore_index=True)
+        for folder in (tmp_path, results)
+    )
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_two_at_once_share_the_work(films, random_encoder, tmp_path):
+    command = [sys.executable, "-m", "companion.experiment", films, "--encoder", random_encoder, "--seeds", "6"]
+    command += ["--heads", "tfidf", "mean", "--regimes", "frozen", "--results", str(tmp_path)]
+    both = [subprocess.Popen(command, cwd=Path(experiment.__file__).parents[1]) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert len(pd.read_csv(tmp_path / "heads.csv")) == 7
+    assert not table(tmp_path).duplicated(experiment.CELL).any()
+    assert len(pd.read_parquet(tmp_path / "predictions.parquet")) == 7 * 20
+
+
+def test_results_of_other_versions_are_left_alone(arguments, results, tmp_path):
+    text = (results / "heads.csv").read_text().replace("transformers ", "transformers 4.")
+    (tmp_path / "heads.csv").write_text(text)
+    with pytest.raises(ValueError, match="was made by other versions than .*; give another folder"):
+        experiment.main([*arguments, "--results", str(tmp_path)])
+    assert (tmp_path / "heads.csv").read_text() == text
+
+
+@pytest.mark.parametrize(
+    "splits, message",
+    [
+        ({"train": [("good", 0)] * 20, "test": [("good", 0)]}, "shows one class only in training"),
+        ({"train": [("good", 0), ("bad", 1)] * 20, "test": [("odd", 2)]}, "tests for labels that training never shows"),
+        ({"train": [("good", 0), ("bad", 1)] * 20}, "needs the splits train and test"),
+    ],
+)
+def test_data_that_make_no_experiment(tmp_path, splits, message):
+    with pytest.raises(ValueError, match=message):
+        experiment.prepare(write(tmp_path / "data", **splits))
+
+
+def test_a_smaller_training_set_keeps_the_classes_shares(tmp_path):
+    rows = [(f"film {i}", int(i % 4 == 0)) for i in range(400)]
+    data = write(tmp_path / "data", train=rows, test=rows[:40])
+    small = experiment.prepare(f"{data}@40")
+    assert len(small["train"]) == 40 and sum(small["train"]["label"]) == 10
+    assert (len(small["validation"]), len(small["test"])) == (40, 40)
+    assert not set(small["train"]["text"]) & set(small["validation"]["text"])
+    assert small["train"]["text"] == experiment.prepare(f"{data}@40")["train"]["text"]
+
+
+def test_heads_share_the_order_of_the_batches(films, random_encoder, monkeypatch):
+    bench, seen = experiment.Bench(films, random_encoder), []
+    step = experiment.SameOrder.training_step
+
+    def watch(self, model, inputs, *rest, **kwargs):
+        seen[-1].append(inputs["labels"].tolist())
+        return step(self, model, inputs, *rest, **kwargs)
+
+    monkeypatch.setattr(experiment.SameOrder, "training_step", watch)
+    for head, seed in (("mean", 0), ("cnn", 0), ("cnn", 1)):
+        seen.append([])
+        bench.logits(head, "frozen", seed)
+    assert seen[0] == seen[1] and seen[1] != seen[2]
