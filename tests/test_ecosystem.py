@@ -212,25 +212,11 @@ def test_dropout_is_on_in_training(four, random_encoder, inputs, tensors):
 # --- other encoders ------------------------------------------------------------------------------
 
 SMALL = {"vocab_size": 50, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+SMALL |= {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 OTHERS = {
-    "roberta": transformers.RobertaConfig(
-        **SMALL,
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=66,
-    ),
+    "roberta": transformers.RobertaConfig(**SMALL, max_position_embeddings=66),
     "distilbert": transformers.DistilBertConfig(vocab_size=50, dim=32, n_layers=1, n_heads=2, hidden_dim=64),
-    "modernbert": transformers.ModernBertConfig(
-        **SMALL,
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        cls_token_id=2,
-        sep_token_id=3,
-    ),
+    "modernbert": transformers.ModernBertConfig(**SMALL, cls_token_id=2, sep_token_id=3),
 }
 
 

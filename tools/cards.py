@@ -1,0 +1,96 @@
+"""Stamp measured numbers into the cards of the two assets, from the files that measured them.
+
+    python tools/cards.py            # after companion.pretrain and companion.experiment
+    python tools/cards.py --check    # does every card say what the files say?
+
+A number stands between two markers: <!-- name --> and <!-- / -->.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).parent.parent
+ASSETS, RESULTS = ROOT / "companion" / "assets", ROOT / "notebooks" / "results"
+PROBED = ["cornell-movie-review-data/rotten_tomatoes", "SetFit/sst2", "CogComp/trec"]
+ROWS = {
+    ("tfidf", "trained"): "TF-IDF + logistic regression, no BERT",
+    ("static_cnn", "trained"): "CNN on the encoder's static word vectors, trained end to end",
+    ("mean", "frozen"): "frozen encoder, mean + linear",
+    ("cnn", "frozen"): "frozen encoder, CNN",
+    ("mean", "fine-tuned"): "fine-tuned, mean + linear",
+    ("cnn", "fine-tuned"): "fine-tuned, CNN",
+}
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown; its numbers as percentages with one place, counts as they are."""
+    lines = [[table.index.name or "", *map(str, table.columns)], ["---"] * (len(table.columns) + 1)]
+    for name, row in table.iterrows():
+        lines.append([name, *(f"{value:.1%}" if value <= 1 else f"{value:.0f}" for value in row)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def probe() -> str:
+    rows = pd.read_csv(RESULTS / "heads.csv")
+    table = rows.pivot_table("accuracy", ["head", "regime"], "dataset")
+    names = {name: name.split("/")[1] for name in PROBED}
+    table = table.loc[list(ROWS), list(names)].rename(columns=names)
+    table.index = pd.Index(ROWS.values(), name="test accuracy")
+    seeds = rows[rows["dataset"].isin(PROBED) & (rows["head"] == "cnn")].groupby(["dataset", "regime"]).size()
+    return f"{markdown(table)}\n\nMeans over {seeds.min()} seeds (TF-IDF has none)."
+
+
+def by_phenomenon() -> str:
+    examples = pd.read_parquet(RESULTS / "predictions.parquet")
+    examples = examples[examples["dataset"] == "matinee"]
+    lines = (ASSETS / "matinee" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    phenomena = [json.loads(line)["phenomenon"] for line in lines]
+    examples["right"] = examples["label"] == examples["prediction"]
+    examples["phenomenon"] = [phenomena[i] for i in examples["example"]]
+    columns = {key: ROWS[key] for key in (("tfidf", "trained"), ("cnn", "frozen"), ("cnn", "fine-tuned"))}
+    table = examples.pivot_table("right", "phenomenon", ["head", "regime"])[list(columns)]
+    table.columns = list(columns.values())
+    table.insert(0, "reviews", pd.Series(phenomena).value_counts())
+    overall = examples.pivot_table("right", columns=["head", "regime"]).iloc[0][list(columns)]
+    table.loc["all"] = [len(phenomena), *overall]
+    return markdown(table)
+
+
+def pretraining() -> str:
+    facts = json.loads((ASSETS / "encoder" / "pretraining.json").read_text(encoding="utf-8"))
+    return (
+        f"{facts['steps']:,} steps of {facts['tokens'] // facts['steps']:,} tokens, "
+        f"{facts['tokens'] / 1e6:.0f} million tokens, learning rate {facts['learning_rate']}, seed {facts['seed']}; "
+        f"{facts['masked_accuracy']:.1%} of the masked tokens of held-out text named exactly."
+    )
+
+
+CARDS = {
+    ASSETS / "encoder" / "README.md": {"pretraining": pretraining, "probe": probe},
+    ASSETS / "matinee" / "README.md": {"by phenomenon": by_phenomenon},
+}
+
+
+def stamped(card: Path) -> str:
+    text = card.read_text(encoding="utf-8")
+    for name, numbers in CARDS[card].items():
+        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- / -->)"
+        text, found = re.subn(pattern, lambda m, n=numbers: m[1] + n() + m[2], text, flags=re.DOTALL)
+        assert found == 1, f"{card} has no place for '{name}'."
+    return text
+
+
+def main() -> None:
+    stale = [card for card in CARDS if stamped(card) != card.read_text(encoding="utf-8")]
+    if "--check" in sys.argv:
+        raise SystemExit(f"Out of date: {', '.join(card.parent.name for card in stale)}." if stale else None)
+    for card in stale:
+        card.write_text(stamped(card), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
