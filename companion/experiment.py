@@ -68,6 +68,12 @@ def prepare(name: str) -> DatasetDict:
     return DatasetDict({split: splits[split] for split in ("train", "validation", "test")})
 
 
+def padded(tokenizer, **how):
+    """A collator: rows -> a padded batch of their token ids and labels, whatever other columns they have."""
+    names, pad = ("input_ids", "attention_mask", "label"), DataCollatorWithPadding(tokenizer, **how)
+    return lambda rows: pad([{name: row[name] for name in names} for row in rows])
+
+
 class CachedVectors:
     """Rows -> a padded batch of the token vectors that a frozen encoder gave them, computed once for all heads."""
 
@@ -156,10 +162,6 @@ class Bench:
             {s: rows.add_column("key", [f"{s} {i}" for i in range(len(rows))]) for s, rows in splits.items()}
         )
 
-    def pad(self, rows):
-        names = ["input_ids", "attention_mask", "label"]
-        return DataCollatorWithPadding(self.tokenizer)([{name: row[name] for name in names} for row in rows])
-
     def logits(self, head: str, regime: str, seed: int) -> tuple[np.ndarray, int]:
         """(log-probabilities or logits of test (N, C), trained parameters) of one cell."""
         labels = self.texts["train"].features["label"].num_classes
@@ -176,7 +178,7 @@ class Bench:
         else:
             make = HEADS[head]
         module = make(encoder.config.hidden_size, labels)
-        collate = self.pad
+        collate = padded(self.tokenizer)
         if regime == "frozen":
             if module.layers not in self.cache:
                 self.cache = {module.layers: CachedVectors(encoder, self.tokenizer, self.splits, module.layers)}
