@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 
 lab: $(READY)
 	$(PY) -m jupyter lab workspaces import notebooks/side-by-side.jupyterlab-workspace
-	$(PY) -m jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
+	$(PY) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
 
 run: $(READY)
 	$(PY) tools/series.py run
