@@ -6,6 +6,9 @@ from collections import Counter, defaultdict
 from itertools import combinations
 
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from companion.data import MATINEE
 
@@ -80,3 +83,10 @@ def test_every_phenomenon_is_well_represented(reviews):
     assert {phenomenon for _, phenomenon in counts} == PHENOMENA
     for phenomenon in PHENOMENA:
         assert counts["train", phenomenon] >= 60 and counts["test", phenomenon] >= 20, phenomenon
+
+
+def test_it_is_neither_trivial_nor_impossible(reviews):
+    train, test = ([row for row in reviews if row["split"] == split] for split in ("train", "test"))
+    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=1000))
+    model.fit([row["text"] for row in train], [row["label"] for row in train])
+    assert 0.65 <= model.score([row["text"] for row in test], [row["label"] for row in test]) <= 0.82

@@ -1,0 +1,26 @@
+"""The assets' cards say what the files of measurements say, about the weights that are there."""
+
+import pandas as pd
+import pytest
+
+from companion.experiment import encoder_identity
+from tools import cards
+
+
+@pytest.mark.parametrize("card", cards.CARDS, ids=lambda path: path.parent.name)
+def test_every_number_comes_from_a_file(card):
+    assert cards.stamped(card) == card.read_text(encoding="utf-8"), "python tools/cards.py stamps them"
+
+
+def test_the_measured_encoder_is_the_shipped_one():
+    rows = pd.read_csv(cards.RESULTS / "heads.csv")
+    assert set(rows["encoder"]) == {encoder_identity("embedded")}
+
+
+def test_a_changed_number_is_noticed(tmp_path, monkeypatch):
+    card = next(iter(cards.CARDS))
+    text = card.read_text(encoding="utf-8")
+    copy = tmp_path / "README.md"
+    copy.write_text(text.replace("million tokens", "billion tokens"), encoding="utf-8")
+    monkeypatch.setattr(cards, "CARDS", {copy: cards.CARDS[card]})
+    assert cards.stamped(copy) != copy.read_text(encoding="utf-8")
