@@ -83,6 +83,7 @@ def execute(notebook, folder: Path, after_each=lambda: None, kernel="python3") -
         notebook,
         timeout=CELL_TIMEOUT,
         kernel_name=kernel,
+        extra_arguments=["--IPKernelApp.log_level=40"],  # errors only: no word about the local connection
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
         coalesce_streams=True,
