@@ -34,10 +34,10 @@ NO_BERT = ("static_cnn", "tfidf")  # these are trained from scratch: their one r
 CELL = ["dataset", "head", "regime", "seed", "encoder"]
 COLUMNS = [*CELL, "split", "accuracy", "macro_f1", "loss", "seconds", "parameters", "versions", "hardware"]
 LIMITS = {"validation": 1000, "test": 5000}  # examples at most
-SETTINGS = {  # epochs at most, learning rates of head and encoder: the same for every head
-    "frozen": (20, 1e-3, 0.0),
-    "fine-tuned": (4, 1e-3, 2e-4),
-    "trained": (8, 1e-3, 1e-3),
+SETTINGS = {  # epochs, but so many updates for small data; learning rates of head and encoder: the same for every head
+    "frozen": (20, 0, 1e-3, 0.0),
+    "fine-tuned": (3, 800, 1e-3, 2e-4),
+    "trained": (8, 0, 1e-3, 1e-3),
 }
 
 
@@ -112,12 +112,14 @@ class SameOrder(Trainer):
 
 def train(model: Classifier, splits: DatasetDict, collate, regime: str, seed: int, bf16: bool = False) -> np.ndarray:
     """Train until validation accuracy no longer rises; the best epoch's logits for test (N, C)."""
-    (epochs, head_rate, encoder_rate), batch_size = SETTINGS[regime], 32
+    (epochs, updates, head_rate, encoder_rate), batch_size = SETTINGS[regime], 32
+    in_epoch = -(-len(splits["train"]) // batch_size)
+    epochs = max(epochs, -(-updates // in_epoch))
     groups = [{"params": model.head.parameters(), "lr": head_rate}]
     if model.encoder is not None:
         groups.append({"params": model.encoder.parameters(), "lr": encoder_rate})
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
-    steps = epochs * -(-len(splits["train"]) // batch_size)
+    steps = epochs * in_epoch
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, steps // 20, steps)
     with tempfile.TemporaryDirectory() as folder:
         trainer = SameOrder(

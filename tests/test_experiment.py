@@ -34,7 +34,9 @@ def films(tmp_path_factory) -> str:
 @pytest.fixture(scope="module", autouse=True)
 def quick():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "SETTINGS", {name: (2, *rates) for name, (_, *rates) in experiment.SETTINGS.items()})
+        patch.setattr(
+            experiment, "SETTINGS", {name: (2, 0, *rates) for name, (_, _, *rates) in experiment.SETTINGS.items()}
+        )
         yield
 
 

@@ -103,7 +103,7 @@ def project_texts():
     names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in sorted(set(names.split("\0")) - {""}):
         path = ROOT / name
-        if path.is_file() and "assets" not in path.parts:
+        if path.is_file() and "assets" not in path.parts and path.suffix != ".parquet":
             yield name, path.read_text(encoding="utf-8")
 
 
