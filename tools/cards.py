@@ -41,7 +41,8 @@ def probe() -> str:
     table = table.loc[list(ROWS), list(names)].rename(columns=names)
     table.index = pd.Index(ROWS.values(), name="test accuracy")
     seeds = rows[rows["dataset"].isin(PROBED) & (rows["head"] == "cnn")].groupby(["dataset", "regime"]).size()
-    return f"{markdown(table)}\n\nSeeds: {seeds.min()}; with one, a point or two is chance. Every setting is the same for every head."
+    said = "with one, a point or two is chance; training has the same settings for every head."
+    return f"{markdown(table)}\n\nSeeds: {seeds.min()}; {said}"
 
 
 def by_phenomenon() -> str:
