@@ -131,7 +131,9 @@ def keras_batches(encoded: datasets.Dataset, tokenizer, batch_size: int = 32, se
 
         def __getitem__(self, index):
             inputs, labels = self.drawn[index]
-            if self.epoch < 0 and index == 1:  # Keras takes a length on which the first two agree for that of all
+            first = self.drawn[0][0]["input_ids"]
+            # Keras takes a length on which the first two batches agree for that of all
+            if self.epoch < 0 and index == 1 and first.shape[1] == inputs["input_ids"].shape[1]:
                 inputs = {name: np.pad(ids, ((0, 0), (0, 1))) for name, ids in inputs.items()}
             return inputs, labels
 
