@@ -6,39 +6,45 @@ Started again, the command goes on with the cells that are missing; started twic
 
 import argparse
 import hashlib
-import os
-import platform
 import tempfile
 import time
 from pathlib import Path
 
 import filelock
 import numpy as np
-import pandas as pd
 import torch
 import transformers
 from datasets import DatasetDict
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, f1_score, log_loss
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
-from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer, TrainingArguments
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from companion.data import encode, load_dataset
 from companion.encoders import DEFAULT_ENCODER, find_encoder, load_pytorch_encoder, load_tokenizer
 from companion.heads import CNN, HEADS, Classifier, StaticEncoder, token_vectors
+from companion.results import CELL, Results
 
 REGIMES = ("frozen", "fine-tuned")
 NO_BERT = ("static_cnn", "tfidf")  # these are trained from scratch: their one regime is "trained"
-CELL = ["dataset", "head", "regime", "seed", "encoder"]
-COLUMNS = [*CELL, "split", "accuracy", "macro_f1", "loss", "seconds", "parameters", "versions", "hardware"]
 LIMITS = {"validation": 1000, "test": 5000}  # examples at most
 SETTINGS = {  # epochs, but so many updates for small data; learning rates of head and encoder: the same for every head
-    "frozen": (20, 0, 1e-3, 0.0),
-    "fine-tuned": (3, 800, 1e-3, 2e-4),
-    "trained": (8, 0, 1e-3, 1e-3),
+    "frozen": (10, 400, 1e-3, 0.0),
+    "fine-tuned": (3, 400, 1e-3, 2e-4),
+    "trained": (8, 400, 1e-3, 1e-3),
 }
+LINEAR = 10  # but on frozen vectors a linear layer alone learns so many times as fast: at 1e-3 it would not arrive
+
+
+def draw(rows, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """`size` rows, each class with its share, and the others: two arrays of indices, in order."""
+    if size >= len(rows):
+        return np.arange(len(rows)), np.array([], int)
+    drawn, others = train_test_split(np.arange(len(rows)), train_size=size, random_state=seed, stratify=rows["label"])
+    return np.sort(drawn), np.sort(others)
 
 
 def prepare(name: str) -> DatasetDict:
@@ -52,14 +58,11 @@ def prepare(name: str) -> DatasetDict:
     if not {"train", "test"} <= set(splits):
         raise ValueError(f"'{name}' needs the splits train and test; it has {list(splits)}.")
 
-    def draw(rows, most):
-        parts = rows.train_test_split(test_size=most, seed=0, stratify_by_column="label") if most < len(rows) else {}
-        return parts.get("train"), parts.get("test", rows)
-
     if "validation" not in splits:
-        splits["train"], splits["validation"] = draw(splits["train"], len(splits["train"]) // 10)
+        validation, train = draw(splits["train"], len(splits["train"]) // 10)
+        splits["train"], splits["validation"] = (splits["train"].select(part) for part in (train, validation))
     for split, most in {**LIMITS, "train": int(size or len(splits["train"]))}.items():
-        splits[split] = draw(splits[split], most)[1]
+        splits[split] = splits[split].select(draw(splits[split], most)[0])
     seen = set(splits["train"]["label"])
     if len(seen) < 2:
         raise ValueError(f"'{name}' shows one class only in training; a classifier needs two.")
@@ -75,11 +78,16 @@ def padded(tokenizer, **how):
 
 
 class CachedVectors:
-    """Rows -> a padded batch of the token vectors that a frozen encoder gave them, computed once for all heads."""
+    """Rows -> a padded batch of the token vectors that a frozen encoder gave them, computed once for all heads.
+
+    They wait in a temporary file, in half precision, so that memory does not limit how many there are.
+    """
 
     def __init__(self, encoder, tokenizer, splits: DatasetDict, layers: int):
-        self.vectors = {}
-        pad = DataCollatorWithPadding(tokenizer)
+        self.places, tokens = {}, sum(sum(rows["length"]) for rows in splits.values())
+        with tempfile.TemporaryFile() as file:
+            self.vectors = np.memmap(file, np.float16, "w+", shape=(tokens, layers * encoder.config.hidden_size))
+        pad, end = DataCollatorWithPadding(tokenizer), 0
         device = "cuda" if torch.cuda.is_available() else "cpu"
         encoder = encoder.to(device).eval()
         for rows in splits.values():
@@ -88,12 +96,13 @@ class CachedVectors:
                 batch = rows[by_length[start : start + 128]]
                 inputs = pad({name: batch[name] for name in ("input_ids", "attention_mask")}).to(device)
                 with torch.inference_mode():
-                    vectors = token_vectors(encoder, **inputs, layers=layers).half().cpu()
-                for key, vector, ids in zip(batch["key"], vectors, batch["input_ids"], strict=True):
-                    self.vectors[key] = vector[: len(ids)].clone()
+                    vectors = token_vectors(encoder, **inputs, layers=layers).half().cpu().numpy()
+                for key, vector, length in zip(batch["key"], vectors, batch["length"], strict=True):
+                    place = self.places[key] = slice(end, end + length)
+                    self.vectors[place], end = vector[:length], end + length
 
     def __call__(self, rows):
-        vectors = [self.vectors[row["key"]].float() for row in rows]
+        vectors = [torch.tensor(self.vectors[self.places[row["key"]]]).float() for row in rows]
         masks = [torch.ones(len(vector)) for vector in vectors]
         return {
             "vectors": torch.nn.utils.rnn.pad_sequence(vectors, batch_first=True),
@@ -111,26 +120,29 @@ class SameOrder(Trainer):
 
 
 def train(model: Classifier, splits: DatasetDict, collate, regime: str, seed: int, bf16: bool = False) -> np.ndarray:
-    """Train until validation accuracy no longer rises; the best epoch's logits for test (N, C)."""
+    """Train; the logits for test (N, C) of the epoch with the highest validation accuracy."""
     (epochs, updates, head_rate, encoder_rate), batch_size = SETTINGS[regime], 32
     in_epoch = -(-len(splits["train"]) // batch_size)
-    epochs = max(epochs, -(-updates // in_epoch))
+    steps = max(epochs * in_epoch, updates)
+    if regime == "frozen" and model.head.linear:
+        head_rate *= LINEAR
     groups = [{"params": model.head.parameters(), "lr": head_rate}]
     if model.encoder is not None:
         groups.append({"params": model.encoder.parameters(), "lr": encoder_rate})
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
-    steps = epochs * in_epoch
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, steps // 20, steps)
     with tempfile.TemporaryDirectory() as folder:
         trainer = SameOrder(
             model,
             TrainingArguments(
                 folder,
-                num_train_epochs=epochs,
+                max_steps=steps,
                 per_device_train_batch_size=batch_size,
                 per_device_eval_batch_size=128,
-                eval_strategy="epoch",
-                save_strategy="epoch",
+                eval_strategy="steps",
+                save_strategy="steps",
+                eval_steps=max(in_epoch, steps // 10),
+                save_steps=max(in_epoch, steps // 10),
                 save_total_limit=1,
                 save_only_model=True,
                 load_best_model_at_end=True,
@@ -148,7 +160,6 @@ def train(model: Classifier, splits: DatasetDict, collate, regime: str, seed: in
             data_collator=collate,
             compute_metrics=lambda p: {"accuracy": accuracy_score(p.label_ids, p.predictions.argmax(1))},
             optimizers=(optimizer, schedule),
-            callbacks=[EarlyStoppingCallback(early_stopping_patience=3)],
         )
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.train()
@@ -166,12 +177,16 @@ class Bench:
             {s: rows.add_column("key", [f"{s} {i}" for i in range(len(rows))]) for s, rows in splits.items()}
         )
 
-    def logits(self, head: str, regime: str, seed: int) -> tuple[np.ndarray, int]:
-        """(log-probabilities or logits of test (N, C), trained parameters) of one cell."""
-        labels = self.texts["train"].features["label"].num_classes
+    def logits(self, head: str, regime: str, seed: int, size: int | None = None) -> tuple[np.ndarray, int]:
+        """(log-probabilities or logits of test (N, C), trained parameters) of one cell.
+
+        With a size: trained on so many examples, which ones depends on the seed.
+        """
+        texts, labels = self.texts["train"], self.texts["train"].features["label"].num_classes
+        drawn = draw(texts, size or len(texts), seed)[0]
         if head == "tfidf":
             model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=1000))
-            model.fit(list(self.texts["train"]["text"]), self.texts["train"]["label"])
+            model.fit(texts.select(drawn)["text"][:], texts.select(drawn)["label"][:])
             logits = np.full((len(self.texts["test"]), labels), -np.inf)
             logits[:, model.classes_] = model.predict_log_proba(list(self.texts["test"]["text"]))
             return logits, model[-1].coef_.size + model[-1].intercept_.size
@@ -186,59 +201,11 @@ class Bench:
         collate = padded(self.tokenizer)
         if regime == "frozen":
             if module.layers not in self.cache:
-                self.cache = {module.layers: CachedVectors(encoder, self.tokenizer, self.splits, module.layers)}
+                self.cache[module.layers] = CachedVectors(encoder, self.tokenizer, self.splits, module.layers)
             encoder, collate = None, self.cache[module.layers]
         model = Classifier(module, encoder)
-        return train(model, self.splits, collate, regime, seed, self.bf16), sum(p.numel() for p in model.parameters())
-
-
-class Results:
-    """The two files of a folder, changed only under a lock, and each written whole before it replaces the last.
-
-    Raises ValueError, with one sentence, for a table of other columns or made by other versions.
-    """
-
-    def __init__(self, folder: Path, bf16: bool = False):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.table, self.predictions = folder, folder / "heads.csv", folder / "predictions.parquet"
-        self.lock = filelock.FileLock(folder / ".lock")
-        self.versions = f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}"
-        device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
-        self.hardware = f"{device}, {torch.get_num_threads()} threads, {'bf16' if bf16 else 'fp32'}"
-        rows = self.read()
-        if list(rows.columns) != COLUMNS or set(rows["versions"]) - {self.versions}:
-            raise ValueError(f"{self.table} was made by other versions than {self.versions}; give another folder.")
-
-    def read(self) -> pd.DataFrame:
-        return pd.read_csv(self.table) if self.table.exists() else pd.DataFrame(columns=COLUMNS)
-
-    def has(self, cell: dict) -> bool:
-        rows = self.read()
-        return bool((rows[CELL] == [cell[name] for name in CELL]).all(axis=1).any())
-
-    def add(self, cell: dict, logits: np.ndarray, labels, **facts) -> dict:
-        """Score a cell's logits for test and keep them; the row."""
-        probabilities = torch.tensor(logits).softmax(-1).numpy()
-        predicted = probabilities.argmax(1)
-        row = cell | {"split": "test", "accuracy": accuracy_score(labels, predicted)}
-        row |= {"macro_f1": f1_score(labels, predicted, average="macro")}
-        row |= {"loss": log_loss(labels, probabilities, labels=range(probabilities.shape[1]))} | facts
-        row |= {"versions": self.versions, "hardware": self.hardware}
-        examples = pd.DataFrame(cell | {"example": range(len(labels)), "label": labels, "prediction": predicted})
-        with self.lock:
-            # The table comes last: a cell that it lacks is run again, and its predictions replaced.
-            self._append(self.predictions, examples, pd.read_parquet, lambda rows, path: rows.to_parquet(path))
-            self._append(self.table, pd.DataFrame([row])[COLUMNS], pd.read_csv, lambda rows, path: rows.to_csv(path))
-        return row
-
-    def _append(self, path, rows, read, write):
-        if path.exists():
-            old = read(path)
-            same = (old[CELL] == rows[CELL].iloc[0].tolist()).all(axis=1)
-            rows = pd.concat([old[~same], rows], ignore_index=True)
-        temporary = path.with_suffix(".tmp")
-        write(rows.set_index(CELL[0]) if path == self.table else rows, temporary)
-        os.replace(temporary, path)
+        splits = {**self.splits, "train": self.splits["train"].select(drawn)}
+        return train(model, splits, collate, regime, seed, self.bf16), sum(p.numel() for p in model.parameters())
 
 
 def encoder_identity(name: str) -> str:
@@ -252,6 +219,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("datasets", nargs="+", help="matinee, folders or Hub ids; NAME@500 trains on 500 examples")
     parser.add_argument("--heads", nargs="+", choices=[*HEADS, *NO_BERT], default=[*HEADS, *NO_BERT])
     parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=REGIMES)
+    parser.add_argument(
+        "--sizes", type=int, nargs="*", default=[], help="train on so many examples, too (drawn by seed)"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[3], help="how many, for each of the regimes")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
     parser.add_argument("--bf16", action="store_true", help="half precision: twice as fast where the hardware knows it")
@@ -262,13 +232,19 @@ def main(argv: list[str] | None = None) -> None:
     transformers.utils.logging.disable_progress_bar()
     encoder = encoder_identity(args.encoder)
     results = Results(args.results, args.bf16)
-    benches = {"/".join(Path(name).parts[-2:]): Bench(name, args.encoder, args.bf16) for name in args.datasets}
+    benches = {}  # name in the results -> bench, size
+    for name in args.datasets:
+        bench, short = Bench(name, args.encoder, args.bf16), "/".join(Path(name).parts[-2:])
+        if not max(args.sizes, default=0) < (most := len(bench.texts["train"])):
+            raise ValueError(f"'{name}' has {most} training examples; sizes have to be smaller, not {args.sizes}.")
+        benches[short] = bench, None
+        benches |= {f"{short.partition('@')[0]}@{size}": (bench, size) for size in args.sizes}
     seeds = dict(zip(args.regimes, args.seeds * len(args.regimes), strict=False))
     todo = []
-    for dataset in benches:
+    for dataset, (_, size) in benches.items():
         for head in args.heads:
             for regime in ["trained"] if head in NO_BERT else args.regimes:
-                count = 1 if head == "tfidf" else seeds.get(regime, max(args.seeds))
+                count = 1 if head == "tfidf" and not size else seeds.get(regime, max(args.seeds))
                 todo += [dict(zip(CELL, (dataset, head, regime, seed, encoder), strict=True)) for seed in range(count)]
     todo.sort(key=lambda cell: cell["seed"])  # so that a run cut short has every head, with fewer seeds
     todo = [cell for cell in todo if not results.has(cell)]
@@ -280,8 +256,8 @@ def main(argv: list[str] | None = None) -> None:
             with claim:
                 if results.has(cell):
                     continue
-                began, bench = time.time(), benches[cell["dataset"]]
-                logits, parameters = bench.logits(cell["head"], cell["regime"], cell["seed"])
+                began, (bench, size) = time.time(), benches[cell["dataset"]]
+                logits, parameters = bench.logits(cell["head"], cell["regime"], cell["seed"], size)
                 facts = {"seconds": round(time.time() - began, 1), "parameters": parameters}
                 row = results.add(cell, logits, bench.texts["test"]["label"], **facts)
         except filelock.Timeout:

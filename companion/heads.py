@@ -33,7 +33,7 @@ class Pooled(nn.Module):
 
     def __init__(self, pool, width: int, num_labels: int, hidden_units: int | None = None):
         super().__init__()
-        self.pool = pool
+        self.pool, self.linear = pool, hidden_units is None
         self.hidden_layer = nn.Sequential(nn.Linear(width, hidden_units), nn.ReLU()) if hidden_units else nn.Identity()
         self.dropout = nn.Dropout(0.1)
         self.classifier = nn.Linear(hidden_units or width, num_labels)
@@ -47,7 +47,7 @@ class CNN(nn.Module):
 
     def __init__(self, width: int, num_labels: int, layers: int = 1):
         super().__init__()
-        self.layers = layers
+        self.layers, self.linear = layers, False
         self.convs = nn.ModuleList(nn.Conv1d(layers * width, 100, k) for k in (3, 4, 5))
         self.classifier = nn.Linear(300, num_labels)
 

@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from companion import experiment
+from companion import results as results_file
 
 FACTS = ["seconds", "hardware"]  # all else is the same when run again
 
@@ -54,12 +55,12 @@ def results(arguments, tmp_path_factory) -> Path:
 
 def table(folder):
     rows = pd.read_csv(folder / "heads.csv")
-    return rows.sort_values(experiment.CELL).drop(columns=FACTS).reset_index(drop=True)
+    return rows.sort_values(results_file.CELL).drop(columns=FACTS).reset_index(drop=True)
 
 
 def test_every_cell_is_there_once(results):
     rows = pd.read_csv(results / "heads.csv")
-    assert list(rows.columns) == experiment.COLUMNS
+    assert list(rows.columns) == results_file.COLUMNS
     cells = rows.groupby(["head", "regime"]).size().to_dict()
     assert cells == {
         ("mean", "frozen"): 2,
@@ -76,8 +77,8 @@ def test_every_cell_is_there_once(results):
 def test_the_table_follows_from_the_predictions(results):
     rows, examples = table(results), pd.read_parquet(results / "predictions.parquet")
     assert len(examples) == len(rows) * 20
-    for cell, group in examples.groupby(experiment.CELL):
-        row = rows[(rows[experiment.CELL] == list(cell)).all(axis=1)].iloc[0]
+    for cell, group in examples.groupby(results_file.CELL):
+        row = rows[(rows[results_file.CELL] == list(cell)).all(axis=1)].iloc[0]
         assert row["accuracy"] == accuracy_score(group["label"], group["prediction"])
         assert row["macro_f1"] == pytest.approx(f1_score(group["label"], group["prediction"], average="macro"))
 
@@ -113,7 +114,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(arguments, results,
     experiment.main([*arguments, "--results", str(tmp_path)])
     pd.testing.assert_frame_equal(table(tmp_path), table(results))
     one, other = (
-        pd.read_parquet(folder / "predictions.parquet").sort_values([*experiment.CELL, "example"], ignore_index=True)
+        pd.read_parquet(folder / "predictions.parquet").sort_values([*results_file.CELL, "example"], ignore_index=True)
         for folder in (tmp_path, results)
     )
     pd.testing.assert_frame_equal(one, other)
@@ -125,7 +126,7 @@ def test_two_at_once_share_the_work(films, random_encoder, tmp_path):
     both = [subprocess.Popen(command, cwd=Path(experiment.__file__).parents[1]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     assert len(pd.read_csv(tmp_path / "heads.csv")) == 7
-    assert not table(tmp_path).duplicated(experiment.CELL).any()
+    assert not table(tmp_path).duplicated(results_file.CELL).any()
     assert len(pd.read_parquet(tmp_path / "predictions.parquet")) == 7 * 20
 
 
@@ -173,3 +174,55 @@ def test_heads_share_the_order_of_the_batches(films, random_encoder, monkeypatch
         seen.append([])
         bench.logits(head, "frozen", seed)
     assert seen[0] == seen[1] and seen[1] != seen[2]
+
+
+def test_a_size_draws_its_examples_by_the_seed(films, random_encoder, tmp_path, monkeypatch):
+    command = [films, "--encoder", random_encoder, "--seeds", "2", "--heads", "tfidf", "--sizes", "8"]
+    drawn = []
+
+    def watch(rows, size, seed=0):
+        drawn.append((size, seed, tuple(draw(rows, size, seed)[0])))
+        return draw(rows, size, seed)
+
+    draw = experiment.draw
+    monkeypatch.setattr(experiment, "draw", watch)
+    experiment.main([*command, "--results", str(tmp_path)])
+    assert table(tmp_path).groupby("dataset").size().to_dict() == {"tests/films": 1, "tests/films@8": 2}
+    of_eight = {seed: rows for size, seed, rows in drawn if size == 8}
+    assert of_eight[0] != of_eight[1] and len(of_eight[0]) == 8
+
+
+def test_a_size_that_is_not_smaller(films, random_encoder, tmp_path):
+    with pytest.raises(ValueError, match=r"has 54 training examples; sizes have to be smaller, not \[60\]"):
+        experiment.main([films, "--encoder", random_encoder, "--sizes", "60", "--results", str(tmp_path)])
+    assert not (tmp_path / "heads.csv").exists()
+
+
+def test_paired_predictions(results):
+    examples = pd.read_parquet(results / "predictions.parquet")
+    labels, cnn, tfidf = results_file.paired(examples, "tests/films", ("cnn", "frozen"), ("tfidf", "trained"))
+    assert labels.shape == (20,) and cnn.shape == tfidf.shape == (2, 20)
+    rows = pd.read_csv(results / "heads.csv").query("head == 'cnn' and regime == 'frozen'").sort_values("seed")
+    assert (cnn == labels).mean(axis=1).tolist() == rows["accuracy"].tolist()
+    assert (tfidf[0] == tfidf[1]).all()  # it has one seed, which stands for each
+
+
+def test_more_seeds_than_results(results):
+    examples = pd.read_parquet(results / "predictions.parquet")
+    with pytest.raises(ValueError, match="hold 2 seeds on tests/films, not 5"):
+        results_file.paired(examples, "tests/films", ("cnn", "frozen"), seeds=5)
+    with pytest.raises(ValueError, match="hold nothing of mlp, frozen, on tests/films"):
+        results_file.paired(examples, "tests/films", ("mlp", "frozen"))
+    twice = pd.concat([examples, examples.assign(encoder="another")])
+    with pytest.raises(ValueError, match="of 2 encoders"):
+        results_file.paired(twice, "tests/films", ("cnn", "frozen"))
+
+
+def test_only_a_linear_head_on_frozen_vectors_learns_faster(films, random_encoder, monkeypatch):
+    bench, rates = experiment.Bench(films, random_encoder), []
+    monkeypatch.setattr(
+        experiment.SameOrder, "train", lambda self: rates.append(self.optimizer.param_groups[0]["initial_lr"])
+    )
+    for head, regime in (("mean", "frozen"), ("mlp", "frozen"), ("cnn", "frozen"), ("mean", "fine-tuned")):
+        bench.logits(head, regime, 0)
+    assert rates == [1e-2, 1e-3, 1e-3, 1e-3]
