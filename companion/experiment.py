@@ -33,7 +33,7 @@ NO_BERT = ("static_cnn", "tfidf")  # these are trained from scratch: their one r
 LIMITS = {"validation": 1000, "test": 5000}  # examples at most
 SETTINGS = {  # epochs, but so many updates for small data; learning rates of head and encoder: the same for every head
     "frozen": (10, 400, 1e-3, 0.0),
-    "fine-tuned": (3, 400, 1e-3, 2e-4),
+    "fine-tuned": (2, 400, 1e-3, 2e-4),
     "trained": (8, 400, 1e-3, 1e-3),
 }
 LINEAR = 10  # but on frozen vectors a linear layer alone learns so many times as fast: at 1e-3 it would not arrive
@@ -259,7 +259,7 @@ def main(argv: list[str] | None = None) -> None:
                 began, (bench, size) = time.time(), benches[cell["dataset"]]
                 logits, parameters = bench.logits(cell["head"], cell["regime"], cell["seed"], size)
                 facts = {"seconds": round(time.time() - began, 1), "parameters": parameters}
-                row = results.add(cell, logits, bench.texts["test"]["label"], **facts)
+                row = results.add(cell, logits, bench.splits["test"], **facts)
         except filelock.Timeout:
             continue  # another process is at it
         left = (time.time() - started) / (done + 1) * (len(todo) - done - 1)

@@ -4,6 +4,7 @@ import os
 import platform
 from pathlib import Path
 
+import datasets
 import filelock
 import numpy as np
 import pandas as pd
@@ -39,19 +40,25 @@ class Results:
         rows = self.read()
         return bool((rows[CELL] == [cell[name] for name in CELL]).all(axis=1).any())
 
-    def add(self, cell: dict, logits: np.ndarray, labels, **facts) -> dict:
-        """Score a cell's logits for test and keep them; the row."""
+    def add(self, cell: dict, logits: np.ndarray, test: datasets.Dataset, **facts) -> dict:
+        """Score a cell's logits for test, whose columns are `label` and `length` (tokens), and keep them; the row."""
+        labels = test["label"][:]
         probabilities = torch.tensor(logits).softmax(-1).numpy()
         predicted = probabilities.argmax(1)
         row = cell | {"split": "test", "accuracy": accuracy_score(labels, predicted)}
         row |= {"macro_f1": f1_score(labels, predicted, average="macro")}
         row |= {"loss": log_loss(labels, probabilities, labels=range(probabilities.shape[1]))} | facts
         row |= {"versions": self.versions, "hardware": self.hardware}
-        examples = pd.DataFrame(cell | {"example": range(len(labels)), "label": labels, "prediction": predicted})
-        examples = examples.astype({name: "int16" for name in ("seed", "example", "label", "prediction")})
+        numbers = {"example": range(len(labels)), "length": test["length"][:], "label": labels, "prediction": predicted}
+        examples = pd.DataFrame(cell | numbers).astype({name: "int16" for name in ("seed", *numbers)})
         with self.lock:
             # The table comes last: a cell that it lacks is run again, and its predictions replaced.
-            self._append(self.predictions, examples, pd.read_parquet, lambda rows, path: rows.to_parquet(path))
+            self._append(
+                self.predictions,
+                examples,
+                pd.read_parquet,
+                lambda rows, path: rows.to_parquet(path, compression="zstd"),
+            )
             self._append(self.table, pd.DataFrame([row])[COLUMNS], pd.read_csv, lambda rows, path: rows.to_csv(path))
         return row
 
