@@ -4,6 +4,7 @@ Predictions are arrays (S, N): S seeds, each trained anew, on the same N test ex
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.stats import norm
@@ -29,6 +30,12 @@ def macro_f1(labels, predictions, weights):
     return np.mean(scores, axis=0)
 
 
+@lru_cache(maxsize=1)
+def example_weights(examples: int, count: int, seed: int) -> np.ndarray:
+    """How often each draw holds each example: (count, N). Poisson: as good as multinomial, and quicker."""
+    return np.random.default_rng(seed).poisson(1, (count, examples)).astype(np.float32)
+
+
 def draws(labels, *predictions, metric=accuracy, count: int = DRAWS, seed: int = 0) -> np.ndarray:
     """Bootstrap of each classifier's score, all on the same draws: (classifiers, count).
 
@@ -39,10 +46,9 @@ def draws(labels, *predictions, metric=accuracy, count: int = DRAWS, seed: int =
     shapes = {np.shape(p) for p in predictions}
     if len(shapes) != 1 or next(iter(shapes))[1:] != np.shape(labels):
         raise ValueError(f"Paired predictions need one shape, (seeds, {len(labels)} examples), not {sorted(shapes)}.")
-    rng = np.random.default_rng(seed)
     seeds, examples = predictions[0].shape
-    of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), count)  # (B, S)
-    of_examples = rng.poisson(1, (count, examples)).astype(np.float32)  # (B, N), as good as multinomial, and quicker
+    of_seeds = np.random.default_rng([seed, seeds]).multinomial(seeds, np.full(seeds, 1 / seeds), count)  # (B, S)
+    of_examples = example_weights(examples, count, seed)  # (B, N)
     scores = [metric(np.asarray(labels), np.asarray(p), of_examples) for p in predictions]  # each (S, B)
     return np.array([(of_seeds.T * score).sum(axis=0) / seeds for score in scores])
 

@@ -70,25 +70,3 @@ class Results:
         temporary = path.with_suffix(".tmp")
         write(rows.set_index(CELL[0]) if path == self.table else rows, temporary)
         os.replace(temporary, path)
-
-
-def paired(examples: pd.DataFrame, dataset: str, *classifiers: tuple[str, str], seeds: int | None = None):
-    """(labels (N,), predictions (S, N) of each (head, regime)), all for the same seeds and the same examples.
-
-    S is `seeds`, or as many as all of them have; a classifier without chance (TF-IDF) has one, which stands for each.
-    Raises ValueError, with one sentence, if the results lack a classifier, hold fewer seeds or several encoders.
-    """
-    if (encoders := examples["encoder"].nunique()) > 1:
-        raise ValueError(f"These are results of {encoders} encoders; choose one of them first.")
-    found, labels = [], None
-    for head, regime in classifiers:
-        chosen = examples["dataset"].eq(dataset) & examples["head"].eq(head) & examples["regime"].eq(regime)
-        if not chosen.any():
-            raise ValueError(f"The results hold nothing of {head}, {regime}, on {dataset}.")
-        rows = examples[chosen].sort_values(["seed", "example"])
-        found.append(rows["prediction"].to_numpy().reshape(rows["seed"].nunique(), -1))
-        labels = rows["label"].to_numpy()[: found[-1].shape[1]]
-    most = min((len(p) for p in found if len(p) > 1), default=1)
-    if (seeds or most) > most:
-        raise ValueError(f"The results hold {most} seeds on {dataset}, not {seeds}.")
-    return labels, *(np.resize(p, (seeds or most, len(labels))) for p in found)

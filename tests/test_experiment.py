@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from companion import experiment
+from companion import answer, experiment
 from companion import results as results_file
 
 FACTS = ["seconds", "hardware"]  # all else is the same when run again
@@ -200,7 +200,7 @@ def test_a_size_that_is_not_smaller(films, random_encoder, tmp_path):
 
 def test_paired_predictions(results):
     examples = pd.read_parquet(results / "predictions.parquet")
-    labels, cnn, tfidf = results_file.paired(examples, "tests/films", ("cnn", "frozen"), ("tfidf", "trained"))
+    labels, cnn, tfidf = answer.paired(examples, "tests/films", ("cnn", "frozen"), ("tfidf", "trained"))
     assert labels.shape == (20,) and cnn.shape == tfidf.shape == (2, 20)
     rows = pd.read_csv(results / "heads.csv").query("head == 'cnn' and regime == 'frozen'").sort_values("seed")
     assert (cnn == labels).mean(axis=1).tolist() == rows["accuracy"].tolist()
@@ -210,12 +210,12 @@ def test_paired_predictions(results):
 def test_more_seeds_than_results(results):
     examples = pd.read_parquet(results / "predictions.parquet")
     with pytest.raises(ValueError, match="hold 2 seeds on tests/films, not 5"):
-        results_file.paired(examples, "tests/films", ("cnn", "frozen"), seeds=5)
+        answer.paired(examples, "tests/films", ("cnn", "frozen"), seeds=5)
     with pytest.raises(ValueError, match="hold nothing of mlp, frozen, on tests/films"):
-        results_file.paired(examples, "tests/films", ("mlp", "frozen"))
+        answer.paired(examples, "tests/films", ("mlp", "frozen"))
     twice = pd.concat([examples, examples.assign(encoder="another")])
     with pytest.raises(ValueError, match="of 2 encoders"):
-        results_file.paired(twice, "tests/films", ("cnn", "frozen"))
+        answer.paired(twice, "tests/films", ("cnn", "frozen"))
 
 
 def test_only_a_linear_head_on_frozen_vectors_learns_faster(films, random_encoder, monkeypatch):

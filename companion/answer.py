@@ -1,0 +1,109 @@
+"""The answer: does the CNN help? Computed from the results of `companion.experiment`, never typed.
+
+A classifier is (head, regime), as in the results: ("cnn", "frozen"), ("tfidf", "trained").
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from companion.evaluation import Comparison, accuracy, compare, draws, holm, interval
+
+RIVALS = {  # what the CNN has to beat, in either regime
+    "mean": "the mean of the vectors",
+    "max": "their maximum",
+    "cls": "the vector of [CLS]",
+    "mlp": "a dense layer on the mean, as large as the CNN",
+}
+VERDICTS = ("helps", "hurts", "no difference that matters", "cannot tell")
+
+
+def find_results() -> Path:
+    """The folder of the results that come with the series: beside the notebooks, or in the installed package."""
+    package = Path(__file__).parent
+    folders = (package.parent / "notebooks" / "results", package / "assets" / "results")
+    return next(folder for folder in folders if (folder / "heads.csv").exists())
+
+
+def read_results(folder: Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(a row for each training, a row for each prediction), of the series' own results or those in a folder."""
+    folder = folder or find_results()
+    names = ["dataset", "head", "regime", "encoder"]  # few names, many rows: kept once
+    return pd.read_csv(folder / "heads.csv"), pd.read_parquet(folder / "predictions.parquet", read_dictionary=names)
+
+
+def paired(examples: pd.DataFrame, dataset: str, *classifiers: tuple[str, str], seeds: int | None = None):
+    """(labels (N,), predictions (S, N) of each classifier), all for the same seeds and the same examples.
+
+    S is `seeds`, or as many as all of them have; a classifier without chance (TF-IDF) has one, which stands for each.
+    Raises ValueError, with one sentence, if the results lack a classifier, hold fewer seeds or several encoders.
+    """
+    if (encoders := examples["encoder"].nunique()) > 1:
+        raise ValueError(f"These are results of {encoders} encoders; choose one of them first.")
+    found, labels = [], None
+    for head, regime in classifiers:
+        chosen = examples["dataset"].eq(dataset) & examples["head"].eq(head) & examples["regime"].eq(regime)
+        if not chosen.any():
+            raise ValueError(f"The results hold nothing of {head}, {regime}, on {dataset}.")
+        rows = examples[chosen].sort_values(["seed", "example"])
+        found.append(rows["prediction"].to_numpy().reshape(rows["seed"].nunique(), -1))
+        labels = rows["label"].to_numpy()[: found[-1].shape[1]]
+    most = min((len(p) for p in found if len(p) > 1), default=1)
+    if (seeds or most) > most:
+        raise ValueError(f"The results hold {most} seeds on {dataset}, not {seeds}.")
+    return labels, *(np.resize(p, (seeds or most, len(labels))) for p in found)
+
+
+def scores(examples: pd.DataFrame, dataset: str, metric=accuracy) -> pd.DataFrame:
+    """Each classifier on a dataset: `score` (the mean over its seeds), `low`, `high` (95% interval), `seeds`."""
+    rows = {}
+    classifiers = examples.loc[examples["dataset"].eq(dataset), ["head", "regime"]].drop_duplicates()
+    for classifier in classifiers.itertuples(index=False, name=None):
+        labels, predictions = paired(examples, dataset, classifier)
+        low, high = interval(draws(labels, predictions, metric=metric)[0])
+        score = metric(labels, predictions, np.ones((1, len(labels)))).mean()
+        rows[classifier] = {"score": score, "low": low, "high": high, "seeds": len(predictions)}
+    return pd.DataFrame(rows).T.rename_axis(["head", "regime"]).sort_index()
+
+
+def comparisons(examples: pd.DataFrame, datasets, ours: tuple[str, str], rivals, **how) -> pd.DataFrame:
+    """`compare` one classifier with others on each of the datasets, a row for each: `how` goes to `compare`.
+
+    `significant` counts the seeds whose exact McNemar test stays below 5% after Holm's correction for the whole table.
+    """
+    rows, p_values = [], []
+    for dataset in datasets:
+        for rival in rivals:
+            labels, first, second = paired(examples, dataset, ours, rival)
+            found: Comparison = compare(labels, first, second, **how)
+            names = {"dataset": dataset, "regime": ours[1], "rival": rival[0], "seeds": len(first)}
+            numbers = ("difference", "low", "high", "detectable", "verdict")
+            rows.append(names | {name: getattr(found, name) for name in numbers})
+            p_values.append(found.p_values)
+    corrected = iter(holm(np.concatenate(p_values)) < 0.05)
+    table = pd.DataFrame(rows)
+    table["significant"] = [sum(next(corrected) for _ in seeds) for seeds in p_values]
+    return table
+
+
+def points(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """What comparisons with one rival say, in words: how often which verdict, and from where to where."""
+    counts = table["verdict"].value_counts()
+    said = [f"{verdict} on {counts[verdict]}" for verdict in VERDICTS if verdict in counts]
+    low, high = table["difference"].min(), table["difference"].max()
+    return f"{', '.join(said)} of {len(table)} datasets ({points(low)} to {points(high)} points)"
+
+
+def advice(table: pd.DataFrame) -> str:
+    """What to do where the comparisons with one rival came out so."""
+    helps, hurts = (table["verdict"].eq(verdict).sum() for verdict in ("helps", "hurts"))
+    if helps > len(table) / 2 and not hurts:
+        return "add the CNN"
+    if not helps:
+        return "leave the CNN out"
+    return "try both on your own validation data"
