@@ -10,6 +10,14 @@ import pandas as pd
 
 from companion.evaluation import Comparison, accuracy, compare, draws, holm, interval
 
+DATASETS = {  # as the results name them: as the series does
+    "cornell-movie-review-data/rotten_tomatoes": "rotten_tomatoes",
+    "SetFit/sst2": "sst2",
+    "SetFit/sst5": "sst5",
+    "CogComp/trec": "trec",
+    "stanfordnlp/imdb@5000": "imdb",
+}
+REGIMES = ("frozen", "fine-tuned")
 RIVALS = {  # what the CNN has to beat, in either regime
     "mean": "the mean of the vectors",
     "max": "their maximum",
@@ -97,6 +105,18 @@ def sentence(table: pd.DataFrame) -> str:
     said = [f"{verdict} on {counts[verdict]}" for verdict in VERDICTS if verdict in counts]
     low, high = table["difference"].min(), table["difference"].max()
     return f"{', '.join(said)} of {len(table)} datasets ({points(low)} to {points(high)} points)"
+
+
+def verdict(cells: pd.DataFrame, examples: pd.DataFrame, rivals=tuple(RIVALS)) -> str:
+    """The answer for each regime and rival, in Markdown."""
+    datasets, lines = [dataset for dataset in DATASETS if dataset in set(cells["dataset"])], []
+    for regime in REGIMES:
+        lines += [f"**With a {regime} encoder**", ""]
+        for rival in rivals:
+            table = comparisons(examples, datasets, ("cnn", regime), [(rival, regime)])
+            lines.append(f"- against {RIVALS[rival]}: {sentence(table)}; {advice(table)}.")
+        lines.append("")
+    return "\n".join(lines).strip()
 
 
 def advice(table: pd.DataFrame) -> str:

@@ -1,10 +1,17 @@
 """The answer: from predictions to verdicts, and what notebook 08 shows of it."""
 
+import html
+import re
+from pathlib import Path
+
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
 from companion import answer
+
+ROOT = Path(__file__).parent.parent
 
 
 def predictions(dataset, head, rate, seeds=5, size=2000, classes=2):
@@ -69,3 +76,75 @@ def test_the_series_own_results_are_found():
     cells, examples = answer.read_results()
     counted = examples.groupby(["dataset", "head", "regime"], observed=True)["seed"].nunique()
     assert counted.to_dict() == cells.groupby(["dataset", "head", "regime"]).size().to_dict()
+
+
+# What notebook 08 shows, against the table, by another way than its own. -------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """The texts that 08 shows, and the two files they have to follow from."""
+    notebook = nbformat.read(ROOT / "notebooks" / "08_does_the_cnn_help.ipynb", as_version=4)
+    texts = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            texts.append(output.get("text") or data.get("text/markdown") or data.get("text/html") or "")
+    return texts, *answer.read_results()
+
+
+def html_tables(texts) -> list[pd.DataFrame]:
+    """The tables with two index columns, as strings."""
+    tables = []
+    for text in texts:
+        rows = re.findall(r"(?s)<tr.*?>(.*?)</tr>", text)
+        rows = [[html.unescape(cell) for cell in re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row)] for row in rows]
+        if len(rows) > 2 and rows[0][:2] == ["", ""]:
+            header = [one or other for one, other in zip(*rows[:2], strict=True)]
+            tables.append(pd.DataFrame(rows[2:], columns=header))
+    return tables
+
+
+def test_every_accuracy_is_the_mean_of_the_files_rows(shown):
+    texts, cells, _ = shown
+    table = next(t for t in html_tables(texts) if "tfidf" in set(t.iloc[:, 0]))
+    table = table.set_index(["head", "regime"])
+    means = cells.groupby(["dataset", "head", "regime"])["accuracy"].mean() * 100
+    checked = 0
+    for (dataset, head, regime), mean in means.items():
+        short = dataset.split("/")[-1].removesuffix("@5000")
+        if short in table and (head, regime) in table.index:
+            assert table.loc[(head, regime), short].split()[0] == f"{mean:.1f}"
+            checked += 1
+    assert checked >= 14 * 4
+
+
+@pytest.mark.parametrize("number, regime", [(0, "frozen"), (1, "fine-tuned")])
+def test_every_difference_and_verdict_follows_from_the_file(shown, number, regime):
+    texts, cells, _ = shown
+    table = [t for t in html_tables(texts) if "verdict" in t][number]
+    means = cells[cells["regime"] == regime].groupby(["dataset", "head"])["accuracy"].mean() * 100
+    means.index = means.index.map(lambda key: (key[0].split("/")[-1].removesuffix("@5000"), key[1]))
+    assert len(table) >= 16
+    for _, row in table.iterrows():
+        difference = means[row["dataset"], "cnn"] - means[row["dataset"], row["rival"]]
+        assert float(row["difference"]) == pytest.approx(difference, abs=0.051)
+        low, high = map(float, row["95% interval"].split(" to "))
+        assert low <= float(row["difference"]) <= high
+        if low > 0 or high < 0:
+            assert row["verdict"] in ("helps" if low > 0 else "hurts", "no difference that matters")
+        else:
+            assert row["verdict"] in ("cannot tell", "no difference that matters") or 0 in (low, high)
+
+
+def test_the_verdict_counts_what_the_tables_say(shown):
+    texts, _, _ = shown
+    said = next(text for text in texts if "With a frozen encoder" in text)
+    tables = [t for t in html_tables(texts) if "verdict" in t]
+    for rival, what in answer.RIVALS.items():
+        lines = [line for line in said.splitlines() if f"against {what}:" in line]
+        assert len(lines) == 2
+        for line, table in zip(lines, tables, strict=True):
+            counts = table.loc[table["rival"] == rival, "verdict"].value_counts()
+            assert all(f"{verdict} on {count}" in line for verdict, count in counts.items())
+            assert line.endswith(f"{answer.advice(table[table['rival'] == rival])}.")

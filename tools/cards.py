@@ -1,4 +1,4 @@
-"""Stamp measured numbers into the cards of the two assets, from the files that measured them.
+"""Stamp measured numbers into the README and the cards of the two assets, from the files that measured them.
 
     python tools/cards.py            # after companion.pretrain and companion.experiment
     python tools/cards.py --check    # does every card say what the files say?
@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+
+from companion import answer
 
 ROOT = Path(__file__).parent.parent
 ASSETS, RESULTS = ROOT / "companion" / "assets", ROOT / "notebooks" / "results"
@@ -41,8 +43,8 @@ def probe() -> str:
     table = table.loc[list(ROWS), list(names)].rename(columns=names)
     table.index = pd.Index(ROWS.values(), name="test accuracy")
     seeds = rows[rows["dataset"].isin(PROBED) & (rows["head"] == "cnn")].groupby(["dataset", "regime"]).size()
-    said = "with one, a point or two is chance; training has the same settings for every head."
-    return f"{markdown(table)}\n\nSeeds: {seeds.min()}; {said}"
+    counted = f"Means over {seeds.min()} to {seeds.max()} seeds (TF-IDF has one); intervals are in notebook 08."
+    return f"{markdown(table)}\n\n{counted}"
 
 
 def by_phenomenon() -> str:
@@ -70,17 +72,27 @@ def pretraining() -> str:
     )
 
 
+def verdict() -> str:
+    cells, examples = answer.read_results(RESULTS)
+    datasets = sum(dataset in set(cells["dataset"]) for dataset in answer.DATASETS)
+    seeds = cells[cells["dataset"].isin(answer.DATASETS)].groupby(["regime", "dataset"])["seed"].nunique()
+    counts = ", ".join(f"{seeds[regime].min()} {regime}" for regime in answer.REGIMES)
+    said = answer.verdict(cells, examples, ("mean", "mlp"))
+    return f"{said}\n\n{datasets} datasets; seeds: {counts}; accuracy on test, 95% intervals, a margin of one point."
+
+
 CARDS = {
     ASSETS / "encoder" / "README.md": {"pretraining": pretraining, "probe": probe},
     ASSETS / "matinee" / "README.md": {"by phenomenon": by_phenomenon},
+    ROOT / "README.md": {"verdict": verdict},
 }
 
 
 def stamped(card: Path) -> str:
     text = card.read_text(encoding="utf-8")
     for name, numbers in CARDS[card].items():
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- / -->)"
-        text, found = re.subn(pattern, lambda m, n=numbers: m[1] + n() + m[2], text, flags=re.DOTALL)
+        pattern = rf"(<!-- {name} -->\n).*?\n?(<!-- / -->)"
+        text, found = re.subn(pattern, lambda m, n=numbers: m[1] + n() + "\n" + m[2], text, flags=re.DOTALL)
         assert found == 1, f"{card} has no place for '{name}'."
     return text
 
