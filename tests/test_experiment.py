@@ -77,6 +77,7 @@ def test_every_cell_is_there_once(results):
 def test_the_table_follows_from_the_predictions(results):
     rows, examples = table(results), pd.read_parquet(results / "predictions.parquet")
     assert len(examples) == len(rows) * 20
+    assert examples["length"].between(4, 40).all()  # tokens, [CLS] and [SEP] among them
     for cell, group in examples.groupby(results_file.CELL):
         row = rows[(rows[results_file.CELL] == list(cell)).all(axis=1)].iloc[0]
         assert row["accuracy"] == accuracy_score(group["label"], group["prediction"])

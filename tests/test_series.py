@@ -110,3 +110,11 @@ def test_publish_stamps_the_address_once(project):
 def test_publish_refuses_what_is_no_repository(project, repo):
     with pytest.raises(SystemExit, match="REPO must be an owner and a name as on GitHub"):
         series.publish(repo, project)
+
+
+def test_a_widget_keeps_no_output_and_only_where_it_is_announced():
+    shown = {"output_type": "display_data", "metadata": {}, "data": {"application/vnd.jupyter.widget-view+json": {}}}
+    announced, sudden = (new_code_cell("box", outputs=[nbformat.from_dict(shown)]) for _ in range(2))
+    announced.metadata["tags"] = ["widget", "nbval-ignore-output"]
+    assert series.normalise(new_notebook(cells=[announced])) is None and announced.outputs == []
+    assert series.normalise(new_notebook(cells=[sudden])) == "cell 1 shows a widget, which keeps no output"

@@ -109,6 +109,8 @@ def normalise(notebook) -> str | None:
             continue
         count += bool(cell.source.strip())
         cell.execution_count = count if cell.source.strip() else None
+        if "widget" in cell.metadata.get("tags", []):  # what it shows lives in the reader's browser
+            cell.outputs = []
         for output in cell.outputs:
             if output.get("name") == "stderr":
                 return f"cell {number} wrote to stderr: {output.text.splitlines()[0]}"
