@@ -122,8 +122,8 @@ def verdict(cells: pd.DataFrame, examples: pd.DataFrame, rivals=tuple(RIVALS)) -
 def advice(table: pd.DataFrame) -> str:
     """What to do where the comparisons with one rival came out so."""
     helps, hurts = (table["verdict"].eq(verdict).sum() for verdict in ("helps", "hurts"))
-    if helps > len(table) / 2 and not hurts:
+    if helps >= len(table) / 2 and not hurts:
         return "add the CNN"
     if not helps:
-        return "leave the CNN out"
+        return "no reason to add the CNN"
     return "try both on your own validation data"

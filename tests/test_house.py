@@ -15,7 +15,17 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-COMPARISON = ("answer", "attribution", "benchmark", "evaluation", "experiment", "heads", "pretrain", "results")
+COMPARISON = (
+    "answer",
+    "attribution",
+    "benchmark",
+    "challenge",
+    "evaluation",
+    "experiment",
+    "heads",
+    "pretrain",
+    "results",
+)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 
