@@ -44,23 +44,29 @@ def read_results(folder: Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame
 def paired(examples: pd.DataFrame, dataset: str, *classifiers: tuple[str, str], seeds: int | None = None):
     """(labels (N,), predictions (S, N) of each classifier), all for the same seeds and the same examples.
 
-    S is `seeds`, or as many as all of them have; a classifier without chance (TF-IDF) has one, which stands for each.
+    S is `seeds`, or as many as all of them share; TF-IDF, in which there is no chance, has one, which stands for each.
     Raises ValueError, with one sentence, if the results lack a classifier, hold fewer seeds or several encoders.
     """
     if (encoders := examples["encoder"].nunique()) > 1:
         raise ValueError(f"These are results of {encoders} encoders; choose one of them first.")
-    found, labels = [], None
+    found = []
     for head, regime in classifiers:
         chosen = examples["dataset"].eq(dataset) & examples["head"].eq(head) & examples["regime"].eq(regime)
         if not chosen.any():
             raise ValueError(f"The results hold nothing of {head}, {regime}, on {dataset}.")
-        rows = examples[chosen].sort_values(["seed", "example"])
-        found.append(rows["prediction"].to_numpy().reshape(rows["seed"].nunique(), -1))
-        labels = rows["label"].to_numpy()[: found[-1].shape[1]]
-    most = min((len(p) for p in found if len(p) > 1), default=1)
-    if (seeds or most) > most:
-        raise ValueError(f"The results hold {most} seeds on {dataset}, not {seeds}.")
-    return labels, *(np.resize(p, (seeds or most, len(labels))) for p in found)
+        rows = examples[chosen]
+        found.append(rows.pivot(index="seed", columns="example", values="prediction"))  # (S, N)
+        labels = rows.drop_duplicates("example").sort_values("example")["label"].to_numpy()
+    alone = [head == "tfidf" and len(rows) == 1 for (head, _), rows in zip(classifiers, found, strict=True)]
+    several = [set(rows.index) for rows, one in zip(found, alone, strict=True) if not one]
+    shared = sorted(set.intersection(*several)) if several else [0]
+    if (seeds or 1) > len(shared):
+        raise ValueError(f"The results hold {len(shared)} seeds on {dataset}, not {seeds or 1}.")
+    shared = shared[:seeds]
+    return labels, *(
+        np.repeat(rows.to_numpy(), len(shared), axis=0) if one else rows.loc[shared].to_numpy()
+        for rows, one in zip(found, alone, strict=True)
+    )
 
 
 def scores(examples: pd.DataFrame, dataset: str, metric=accuracy) -> pd.DataFrame:
