@@ -53,12 +53,7 @@ class Explanation:
         for token, size in set(self.read):
             inside = [(start, end) for start, end in self.offsets[token : token + size].tolist() if end > start]
             start, end = (inside[0][0], inside[-1][1]) if inside else (0, 0)  # [CLS] and [SEP] stand nowhere
-            first, last = start, end
-            while 0 < first < last and (self.text[first - 1] + self.text[first]).isalnum():
-                first -= 1
-            while first < last < len(self.text) and (self.text[last - 1] + self.text[last]).isalnum():
-                last += 1
-            found[token, size] = (start, end, self.text[first:last])
+            found[token, size] = (start, end, whole_words(self.text, start, end))
         return found
 
     @cached_property
@@ -96,6 +91,15 @@ class Explanation:
             if value and end > start:
                 total[start, end] = total.get((start, end), 0.0) + value
         return sorted(((*place, value) for place, value in total.items()), key=lambda ngram: -abs(ngram[2]))
+
+
+def whole_words(text: str, start: int, end: int) -> str:
+    """The characters from start to end, and what is missing of the words at either side."""
+    while 0 < start < end and text[start - 1 : start + 1].isalnum():
+        start -= 1
+    while start < end < len(text) and text[end - 1 : end + 1].isalnum():
+        end += 1
+    return text[start:end]
 
 
 def explain(model, texts, labels=None, tokenizer=None, batch_size: int = 64):

@@ -46,15 +46,13 @@ def show(fig, alt: str) -> None:
     display({"image/png": image, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
 
 
-def light_up(text: str, spans, title: str = "") -> None:
-    """Show a text with some of its words on a coloured ground.
+def lit_html(text: str, spans, title: str = "") -> str:
+    """A text with some of its words on a coloured ground, as HTML.
 
     spans: (start, end, weight) in characters of the text; overlapping ones add up. Positive weights are orange
     with a solid underline, negative ones blue with a dotted one; where styles are stripped the brackets remain,
     as in [not a bad film +1.20].
     """
-    from IPython.display import display
-
     weights = [sum(w for start, end, w in spans if start <= i < end) for i in range(len(text))]
     strongest = max(map(abs, weights), default=0) or 1
     parts, i = [], 0
@@ -69,8 +67,14 @@ def light_up(text: str, spans, title: str = "") -> None:
             piece = f'<mark style="{style}; color: inherit">[{piece} <sub>{weight:+.2f}</sub>]</mark>'
         parts.append(piece)
         i = j
-    page = f"<p><b>{html.escape(title)}</b> {''.join(parts)}</p>"
-    display({"text/html": page, "text/plain": f"{title} {text}".strip()}, raw=True)
+    return f"<p><b>{html.escape(title)}</b> {''.join(parts)}</p>"
+
+
+def light_up(text: str, spans, title: str = "") -> None:
+    """Show a text with some of its words on a coloured ground: `lit_html`."""
+    from IPython.display import display
+
+    display({"text/html": lit_html(text, spans, title), "text/plain": f"{title} {text}".strip()}, raw=True)
 
 
 def side_by_side(**definitions) -> None:

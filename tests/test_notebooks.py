@@ -11,7 +11,7 @@ from tools import series
 
 ROOT = Path(__file__).parent.parent
 PATHS = series.notebooks()
-COMPARED_AT_LEAST = 60  # cells whose stored output nbval compares, in the whole series
+COMPARED_AT_LEAST = 100  # cells whose stored output nbval compares, in the whole series
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 ABSOLUTE = r"(?<![\w./<])/(home|root|tmp|work|Users|opt|usr|mnt)/\w|\b[A-Z]:\\+\w"
 COLAB = """# On Colab this installs the companion and nothing else; elsewhere it does nothing.
