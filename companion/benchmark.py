@@ -22,10 +22,10 @@ from companion import keras_class, keras_functional, pytorch_functional
 from companion.config import BertCNNConfig
 from companion.data import DEFAULT_DATASET, encode, load_dataset
 from companion.encoders import DEFAULT_ENCODER, load_pytorch_encoder, load_tokenizer
-from companion.experiment import CachedVectors, padded
 from companion.heads import CNN, Classifier
 from companion.pytorch_class import BertCNN
 from companion.quiet import keras
+from companion.vectors import CachedVectors, padded
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

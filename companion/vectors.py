@@ -1,0 +1,50 @@
+"""Rows of a dataset -> a padded batch: of token ids, or of the vectors that a frozen encoder gave them."""
+
+import tempfile
+
+import numpy as np
+import torch
+from datasets import DatasetDict
+from transformers import DataCollatorWithPadding
+
+from companion.heads import token_vectors
+
+
+def padded(tokenizer, **how):
+    """A collator: rows -> a padded batch of their token ids and labels, whatever other columns they have."""
+    names, pad = ("input_ids", "attention_mask", "label"), DataCollatorWithPadding(tokenizer, **how)
+    return lambda rows: pad([{name: row[name] for name in names} for row in rows])
+
+
+class CachedVectors:
+    """Rows -> a padded batch of the token vectors that a frozen encoder gave them, computed once for all heads.
+
+    They wait in a temporary file, in half precision, so that memory does not limit how many there are.
+    """
+
+    def __init__(self, encoder, tokenizer, splits: DatasetDict, layers: int):
+        self.places, tokens = {}, sum(sum(rows["length"]) for rows in splits.values())
+        with tempfile.TemporaryFile() as file:
+            self.vectors = np.memmap(file, np.float16, "w+", shape=(tokens, layers * encoder.config.hidden_size))
+        pad, end = DataCollatorWithPadding(tokenizer), 0
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        encoder = encoder.to(device).eval()
+        for rows in splits.values():
+            by_length = np.argsort(rows["length"])
+            for start in range(0, len(rows), 128):
+                batch = rows[by_length[start : start + 128]]
+                inputs = pad({name: batch[name] for name in ("input_ids", "attention_mask")}).to(device)
+                with torch.inference_mode():
+                    vectors = token_vectors(encoder, **inputs, layers=layers).half().cpu().numpy()
+                for key, vector, length in zip(batch["key"], vectors, batch["length"], strict=True):
+                    place = self.places[key] = slice(end, end + length)
+                    self.vectors[place], end = vector[:length], end + length
+
+    def __call__(self, rows):
+        vectors = [torch.tensor(self.vectors[self.places[row["key"]]]).float() for row in rows]
+        masks = [torch.ones(len(vector)) for vector in vectors]
+        return {
+            "vectors": torch.nn.utils.rnn.pad_sequence(vectors, batch_first=True),
+            "attention_mask": torch.nn.utils.rnn.pad_sequence(masks, batch_first=True),
+            "labels": torch.tensor([row["label"] for row in rows]),
+        }
