@@ -186,12 +186,13 @@ def _read_pytorch(params, encoder) -> Head:
 
 
 def _read_keras(model) -> Head:
-    def maps(ids, mask):
-        if hasattr(model, "convolve"):
-            return [np.asarray(m) for m in model.convolve(model.embed(ids, mask), mask)]
-        from companion.keras_functional import steps
+    from companion.keras_functional import steps
 
-        return [np.asarray(m) for m in steps(model)({"input_ids": ids, "attention_mask": mask})["maps"]]
+    graph = None if hasattr(model, "convolve") else steps(model)
+
+    def maps(ids, mask):
+        found = graph({"input_ids": ids, "attention_mask": mask})["maps"] if graph else None
+        return [np.asarray(m) for m in found or model.convolve(model.embed(ids, mask), mask)]
 
     layers = {layer.name: layer for layer in model.layers}
     dense = [layers[name] for name in ("classifier", "hidden_layer") if name in layers]
