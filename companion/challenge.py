@@ -15,8 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
+from statsmodels.stats.proportion import proportion_confint
 
 FOLDER = Path(__file__).parent / "assets" / "challenge"
+TOLERANCE = 0.1  # so far may an added verdict move the probability the wrong way: a saturated model cannot gain
 CONTRACTIONS = {
     r"\bcannot\b": "can't",
     r"\bwill not\b": "won't",
@@ -100,3 +103,56 @@ def strip_punctuation(text: str, rng) -> str:
 
 
 CHANGES = {"typo": typo, "contraction": contract, "punctuation": strip_punctuation}
+
+
+def failures(cases: pd.DataFrame, log_odds) -> pd.DataFrame:
+    """A row for each case: kind, capability, template, case, and `failed`, the share of the seeds that fail it.
+
+    log_odds: log p(positive)/p(negative) of each text of `load_challenge` by each seed, (S, N).
+    A text is failed with the wrong label; a pair unless both texts get theirs; invariance when the prediction changes;
+    direction when praise makes the text less positive by more than TOLERANCE, or a damning sentence more so.
+    """
+    log_odds = np.atleast_2d(np.asarray(log_odds, float))
+    if log_odds.shape[1] != len(cases):
+        raise ValueError(f"There are {len(cases)} texts in the challenge set, and log-odds for {log_odds.shape[1]}.")
+    numbers = cases["case"].to_numpy()
+    first, last = np.unique(numbers, return_index=True)[1], np.flatnonzero(np.diff(numbers, append=-1))
+    rows = cases.iloc[first][["kind", "capability", "template", "case"]].reset_index(drop=True)
+    positive, wrong = log_odds > 0, (log_odds > 0) != (cases["label"].to_numpy() == 1)  # (S, N)
+    moved = expit(log_odds[:, last]) - expit(log_odds[:, first])  # (S, cases)
+    wanted = np.where(rows["capability"].eq("praise added"), 1, -1)
+    failed = {
+        "minimum functionality": wrong[:, first],
+        "minimal pair": wrong[:, first] | wrong[:, last],
+        "invariance": positive[:, first] != positive[:, last],
+        "direction": wanted * moved < -TOLERANCE,
+    }
+    rows["failed"] = 0.0
+    for kind, by_seed in failed.items():
+        here = rows["kind"].eq(kind)
+        rows.loc[here, "failed"] = by_seed[:, here].mean(axis=0)
+    return rows
+
+
+def failure_rates(failed: pd.DataFrame) -> pd.DataFrame:
+    """By kind and capability: `rate`, and `low` and `high`, its 95% Wilson interval clustered by template."""
+    groups = failed.groupby(["kind", "capability"], sort=False)
+    rates = {name: clustered_wilson(group["failed"], group["template"]) for name, group in groups}
+    table = pd.DataFrame.from_dict(rates, orient="index", columns=["rate", "low", "high"])
+    return table.set_axis(pd.MultiIndex.from_tuples(table.index, names=["kind", "capability"]))
+
+
+def clustered_wilson(values, clusters) -> tuple[float, float, float]:
+    """(mean, low, high) of values between 0 and 1 that are alike within their clusters: Wilson's 95% interval.
+
+    It counts as many cases as, were they independent, would have the variance that the clusters show between them
+    (Kish 1965, the design effect; Wilson 1927); where nothing varies, as many as there are clusters.
+    """
+    values, clusters = np.asarray(values, float), pd.factorize(np.asarray(clusters))[0]
+    size = np.bincount(clusters)
+    mean = values.mean()
+    residual = np.bincount(clusters, weights=values) - mean * size
+    variance = (residual**2).sum() / len(values) ** 2 * len(size) / max(len(size) - 1, 1)
+    count = min(mean * (1 - mean) / variance, len(values)) if variance > 1e-12 else len(size)
+    low, high = proportion_confint(mean * count, count, method="wilson")
+    return float(mean), float(low), float(high)

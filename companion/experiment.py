@@ -1,6 +1,7 @@
 """Does the CNN help? Datasets x heads x {frozen, fine-tuned} x seeds, each cell trained once and kept.
 
-RESULTS becomes two files: heads.csv, a row for each cell and split, and predictions.parquet, a row for each example.
+RESULTS becomes two files: heads.csv, a row for each cell and split, and predictions.parquet, a row for each example;
+with --challenge a third, log_odds.parquet: what two-class models say of validation, test and the challenge set.
 Started again, the command goes on with the cells that are missing; started twice, the two share the work.
 """
 
@@ -14,7 +15,7 @@ import filelock
 import numpy as np
 import torch
 import transformers
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
@@ -24,13 +25,15 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from companion.answer import REGIMES
+from companion.challenge import load_challenge
 from companion.data import encode, load_dataset
 from companion.encoders import DEFAULT_ENCODER, find_encoder, load_pytorch_encoder, load_tokenizer
-from companion.heads import CNN, HEADS, Classifier, StaticEncoder
+from companion.heads import ABLATIONS, CNN, HEADS, Classifier, StaticEncoder
 from companion.results import CELL, Results
 from companion.vectors import CachedVectors, padded
 
 NO_BERT = ("static_cnn", "tfidf")  # these are trained from scratch: their one regime is "trained"
+SCORED = ("validation", "test", "challenge")
 LIMITS = {"validation": 1000, "test": 5000}  # examples at most
 SETTINGS = {  # epochs, but so many updates for small data; learning rates of head and encoder: the same for every head
     "frozen": (10, 400, 1e-3, 0.0),
@@ -80,8 +83,8 @@ class SameOrder(Trainer):
         return LengthGroupedSampler(self.args.train_batch_size, lengths=lengths, generator=generator)
 
 
-def train(model: Classifier, splits: DatasetDict, collate, regime: str, seed: int, bf16: bool = False) -> np.ndarray:
-    """Train; the logits for test (N, C) of the epoch with the highest validation accuracy."""
+def train(model: Classifier, splits: DatasetDict, collate, regime: str, seed: int, bf16: bool = False):
+    """Train; a function, split -> logits (N, C), of the epoch with the highest validation accuracy."""
     (epochs, updates, head_rate, encoder_rate), batch_size = SETTINGS[regime], 32
     in_epoch = -(-len(splits["train"]) // batch_size)
     steps = max(epochs * in_epoch, updates)
@@ -124,22 +127,28 @@ def train(model: Classifier, splits: DatasetDict, collate, regime: str, seed: in
         )
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.train()
-        return trainer.predict(splits["test"]).predictions
+    return lambda split: trainer.predict(splits[split]).predictions
 
 
 class Bench:
     """One dataset's splits, ready for any head: token ids, and a frozen encoder's vectors once they are needed."""
 
-    def __init__(self, dataset: str, encoder: str, bf16: bool = False):
+    def __init__(self, dataset: str, encoder: str, bf16: bool = False, challenge: bool = False):
         self.texts, self.encoder, self.bf16, self.cache = prepare(dataset), encoder, bf16, {}
-        self.tokenizer = load_tokenizer(encoder)
+        self.tokenizer, self.scored = load_tokenizer(encoder), ("test",)
+        if challenge:
+            if (classes := self.texts["test"].features["label"].num_classes) != 2:
+                raise ValueError(f"The challenge set knows negative (0) and positive (1); '{dataset}' has {classes}.")
+            cases = load_challenge()["text"].tolist()
+            self.texts["challenge"] = Dataset.from_dict({"text": cases, "label": [0] * len(cases)})
+            self.scored = SCORED
         splits = {split: encode(rows, self.tokenizer) for split, rows in self.texts.items()}
         self.splits = DatasetDict(
             {s: rows.add_column("key", [f"{s} {i}" for i in range(len(rows))]) for s, rows in splits.items()}
         )
 
-    def logits(self, head: str, regime: str, seed: int, size: int | None = None) -> tuple[np.ndarray, int]:
-        """(log-probabilities or logits of test (N, C), trained parameters) of one cell.
+    def logits(self, head: str, regime: str, seed: int, size: int | None = None) -> tuple[dict, int]:
+        """({split: log-probabilities or logits (N, C)}, trained parameters) of one cell, for the splits `scored`.
 
         With a size: trained on so many examples, which ones depends on the seed.
         """
@@ -148,16 +157,18 @@ class Bench:
         if head == "tfidf":
             model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=1000))
             model.fit(texts.select(drawn)["text"][:], texts.select(drawn)["label"][:])
-            logits = np.full((len(self.texts["test"]), labels), -np.inf)
-            logits[:, model.classes_] = model.predict_log_proba(list(self.texts["test"]["text"]))
-            return logits, model[-1].coef_.size + model[-1].intercept_.size
+            found = {}
+            for split in self.scored:
+                found[split] = np.full((len(self.texts[split]), labels), -np.inf)
+                found[split][:, model.classes_] = model.predict_log_proba(list(self.texts[split]["text"]))
+            return found, model[-1].coef_.size + model[-1].intercept_.size
         transformers.set_seed(seed)
         encoder = load_pytorch_encoder(self.encoder)
         encoder.set_attn_implementation("eager")  # the fastest on short texts
         if head == "static_cnn":
             encoder, make = StaticEncoder(encoder), CNN
         else:
-            make = HEADS[head]
+            make = (HEADS | ABLATIONS)[head]
         module = make(encoder.config.hidden_size, labels)
         collate = padded(self.tokenizer)
         if regime == "frozen":
@@ -166,7 +177,8 @@ class Bench:
             encoder, collate = None, self.cache[module.layers]
         model = Classifier(module, encoder)
         splits = {**self.splits, "train": self.splits["train"].select(drawn)}
-        return train(model, splits, collate, regime, seed, self.bf16), sum(p.numel() for p in model.parameters())
+        scores = train(model, splits, collate, regime, seed, self.bf16)
+        return {split: scores(split) for split in self.scored}, sum(p.numel() for p in model.parameters())
 
 
 def encoder_identity(name: str) -> str:
@@ -178,12 +190,13 @@ def encoder_identity(name: str) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m companion.experiment", description=__doc__.splitlines()[0])
     parser.add_argument("datasets", nargs="+", help="matinee, folders or Hub ids; NAME@500 trains on 500 examples")
-    parser.add_argument("--heads", nargs="+", choices=[*HEADS, *NO_BERT], default=[*HEADS, *NO_BERT])
+    parser.add_argument("--heads", nargs="+", choices=[*HEADS, *NO_BERT, *ABLATIONS], default=[*HEADS, *NO_BERT])
     parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=REGIMES)
     parser.add_argument(
         "--sizes", type=int, nargs="*", default=[], help="train on so many examples, too (drawn by seed)"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[3], help="how many, for each of the regimes")
+    parser.add_argument("--challenge", action="store_true", help="score the challenge set, too (two classes only)")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
     parser.add_argument("--bf16", action="store_true", help="half precision: twice as fast where the hardware knows it")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder to write to (default: results)")
@@ -195,7 +208,7 @@ def main(argv: list[str] | None = None) -> None:
     results = Results(args.results, args.bf16)
     benches = {}  # name in the results -> bench, size
     for name in args.datasets:
-        bench, short = Bench(name, args.encoder, args.bf16), "/".join(Path(name).parts[-2:])
+        bench, short = Bench(name, args.encoder, args.bf16, args.challenge), "/".join(Path(name).parts[-2:])
         if not max(args.sizes, default=0) < (most := len(bench.texts["train"])):
             raise ValueError(f"'{name}' has {most} training examples; sizes have to be smaller, not {args.sizes}.")
         benches[short] = bench, None
@@ -208,19 +221,19 @@ def main(argv: list[str] | None = None) -> None:
                 count = 1 if head == "tfidf" and not size else seeds.get(regime, max(args.seeds))
                 todo += [dict(zip(CELL, (dataset, head, regime, seed, encoder), strict=True)) for seed in range(count)]
     todo.sort(key=lambda cell: cell["seed"])  # so that a run cut short has every head, with fewer seeds
-    todo = [cell for cell in todo if not results.has(cell)]
+    todo = [cell for cell in todo if not results.has(cell, args.challenge)]
     started = time.time()
     for done, cell in enumerate(todo):
         name = " ".join(str(cell[part]) for part in CELL[:4])
         claim = filelock.FileLock(args.results / f".{name.replace('/', '-')}.lock", timeout=0)
         try:
             with claim:
-                if results.has(cell):
+                if results.has(cell, args.challenge):
                     continue
                 began, (bench, size) = time.time(), benches[cell["dataset"]]
                 logits, parameters = bench.logits(cell["head"], cell["regime"], cell["seed"], size)
                 facts = {"seconds": round(time.time() - began, 1), "parameters": parameters}
-                row = results.add(cell, logits, bench.splits["test"], **facts)
+                row = results.add(cell, logits, bench.splits, **facts)
         except filelock.Timeout:
             continue  # another process is at it
         left = (time.time() - started) / (done + 1) * (len(todo) - done - 1)

@@ -3,6 +3,8 @@
 Every head maps vectors (B, T, D) and their mask (B, T) to logits (B, C). `HEADS` names them.
 """
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -43,15 +45,20 @@ class Pooled(nn.Module):
 
 
 class CNN(nn.Module):
-    """The series' own head, from `pytorch_functional`, over the last `layers` layers side by side."""
+    """The series' own head, from `pytorch_functional`, over the last `layers` layers side by side.
 
-    def __init__(self, width: int, num_labels: int, layers: int = 1):
+    Its 300 filters are shared out among the kernel sizes; unmasked, windows of padding count like any other.
+    """
+
+    def __init__(self, width: int, num_labels: int, layers: int = 1, kernel_sizes=(3, 4, 5), masked: bool = True):
         super().__init__()
-        self.layers, self.linear = layers, False
-        self.convs = nn.ModuleList(nn.Conv1d(layers * width, 100, k) for k in (3, 4, 5))
+        self.layers, self.linear, self.masked = layers, False, masked
+        self.convs = nn.ModuleList(nn.Conv1d(layers * width, 300 // len(kernel_sizes), k) for k in kernel_sizes)
         self.classifier = nn.Linear(300, num_labels)
 
     def forward(self, vectors, mask):
+        if not self.masked:
+            mask = torch.ones_like(mask)
         params = {"convs": [dict(conv.named_parameters()) for conv in self.convs]}
         params["classifier"] = dict(self.classifier.named_parameters())
         return pytorch_functional.head(params, vectors, mask, dropout=0.5 if self.training else 0.0)
@@ -71,6 +78,10 @@ HEADS = {
     "cnn": CNN,
     "cnn_last4": lambda width, num_labels: CNN(width, num_labels, layers=4),
 }
+SIZES = [(1,), (3,), (4,), (5,), (3, 4), (3, 5), (4, 5)]
+ABLATIONS = {  # the CNN with something else in its place, and as many filters: cnn_1, cnn_3_4, ...
+    "_".join(["cnn", *map(str, sizes)]): partial(CNN, kernel_sizes=sizes) for sizes in SIZES
+} | {"cnn_unmasked": partial(CNN, masked=False)}
 
 
 class StaticEncoder(nn.Module):

@@ -1,4 +1,8 @@
-"""What `companion.experiment` found: heads.csv, a row for each cell, and predictions.parquet, one for each example."""
+"""What `companion.experiment` found: heads.csv, a row for each cell, and predictions.parquet, one for each example.
+
+log_odds.parquet has a row for each cell that met the challenge set: arrays of log p(1)/p(0), in the examples'
+order, and the validation split's labels.
+"""
 
 import os
 import platform
@@ -17,14 +21,15 @@ COLUMNS = [*CELL, "split", "accuracy", "macro_f1", "loss", "seconds", "parameter
 
 
 class Results:
-    """The two files of a folder, changed only under a lock, and each written whole before it replaces the last.
+    """The files of a folder, changed only under a lock, and each written whole before it replaces the last.
 
     Raises ValueError, with one sentence, for a table of other columns or made by other versions.
     """
 
     def __init__(self, folder: Path, bf16: bool = False):
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.table, self.predictions = folder, folder / "heads.csv", folder / "predictions.parquet"
+        self.folder, self.table = folder, folder / "heads.csv"
+        self.predictions, self.log_odds = folder / "predictions.parquet", folder / "log_odds.parquet"
         self.lock = filelock.FileLock(folder / ".lock")
         self.versions = f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}"
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
@@ -36,14 +41,20 @@ class Results:
     def read(self) -> pd.DataFrame:
         return pd.read_csv(self.table) if self.table.exists() else pd.DataFrame(columns=COLUMNS)
 
-    def has(self, cell: dict) -> bool:
-        rows = self.read()
-        return bool((rows[CELL] == [cell[name] for name in CELL]).all(axis=1).any())
+    def has(self, cell: dict, challenge: bool = False) -> bool:
+        tables = [self.read()]
+        if challenge:
+            empty = pd.DataFrame(columns=CELL)
+            tables.append(pd.read_parquet(self.log_odds, columns=CELL) if self.log_odds.exists() else empty)
+        return all((rows[CELL] == [cell[name] for name in CELL]).all(axis=1).any() for rows in tables)
 
-    def add(self, cell: dict, logits: np.ndarray, test: datasets.Dataset, **facts) -> dict:
-        """Score a cell's logits for test, whose columns are `label` and `length` (tokens), and keep them; the row."""
-        labels = test["label"][:]
-        probabilities = torch.tensor(logits).softmax(-1).numpy()
+    def add(self, cell: dict, logits: dict[str, np.ndarray], splits: datasets.DatasetDict, **facts) -> dict:
+        """Score a cell's logits for test and keep them; the row. Splits have the columns `label`, `length` (tokens).
+
+        With logits for the challenge set, what it says of every split is kept, too.
+        """
+        labels, test = splits["test"]["label"][:], splits["test"]
+        probabilities = torch.tensor(logits["test"]).softmax(-1).numpy()
         predicted = probabilities.argmax(1)
         row = cell | {"split": "test", "accuracy": accuracy_score(labels, predicted)}
         row |= {"macro_f1": f1_score(labels, predicted, average="macro")}
@@ -53,20 +64,20 @@ class Results:
         examples = pd.DataFrame(cell | numbers).astype({name: "int16" for name in ("seed", *numbers)})
         with self.lock:
             # The table comes last: a cell that it lacks is run again, and its predictions replaced.
-            self._append(
-                self.predictions,
-                examples,
-                pd.read_parquet,
-                lambda rows, path: rows.to_parquet(path, compression="zstd"),
-            )
-            self._append(self.table, pd.DataFrame([row])[COLUMNS], pd.read_csv, lambda rows, path: rows.to_csv(path))
+            if "challenge" in logits:
+                odds = {split: (z[:, 1] - z[:, 0]).astype("float16") for split, z in logits.items()}
+                odds["validation_labels"] = np.array(splits["validation"]["label"][:], "int8")
+                self._append(self.log_odds, pd.DataFrame([cell | odds]))
+            self._append(self.predictions, examples)
+            self._append(self.table, pd.DataFrame([row])[COLUMNS])
         return row
 
-    def _append(self, path, rows, read, write):
+    def _append(self, path, rows):
+        csv = path == self.table
         if path.exists():
-            old = read(path)
+            old = pd.read_csv(path) if csv else pd.read_parquet(path)
             same = (old[CELL] == rows[CELL].iloc[0].tolist()).all(axis=1)
             rows = pd.concat([old[~same], rows], ignore_index=True)
         temporary = path.with_suffix(".tmp")
-        write(rows.set_index(CELL[0]) if path == self.table else rows, temporary)
+        rows.to_csv(temporary, index=False) if csv else rows.to_parquet(temporary, compression="zstd")
         os.replace(temporary, path)

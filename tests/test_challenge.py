@@ -3,9 +3,10 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
-from companion.challenge import CHANGES, load_challenge
+from companion.challenge import CHANGES, clustered_wilson, failure_rates, failures, load_challenge
 from companion.data import MATINEE
 
 
@@ -70,3 +71,69 @@ def test_it_is_the_same_each_time(cases):
 )
 def test_changes(change, text, changed):
     assert CHANGES[change](text, None) == changed
+
+
+def perfect(cases):
+    """Log-odds of a model that has every label right, moves for nothing, and likes praise."""
+    odds = np.where(cases["label"] == 1, 4.0, -4.0)
+    odds[cases["label"] == -1] = 0.5
+    odds[(cases["capability"] == "praise added") & (cases["role"] == "changed")] = 2.0
+    odds[(cases["capability"] == "damning sentence added") & (cases["role"] == "changed")] = -2.0
+    return odds
+
+
+def test_a_perfect_model_fails_nothing(cases):
+    failed = failures(cases, perfect(cases))
+    assert len(failed) == cases["case"].nunique() and not failed["failed"].any()
+
+
+def test_a_model_that_turns_everything_round_fails_what_has_a_side(cases):
+    rates = failure_rates(failures(cases, -perfect(cases)))["rate"]
+    assert (rates[["minimum functionality", "minimal pair", "direction"]] == 1).all()
+    assert (rates["invariance"] == 0).all()
+
+
+def test_a_model_with_one_answer_fails_half_the_texts_and_all_the_pairs(cases):
+    rates = failure_rates(failures(cases, np.full(len(cases), 3.0)))["rate"]
+    assert rates["minimum functionality"].between(0.45, 0.55).all()
+    assert (rates["minimal pair"] == 1).all()
+    assert (rates[["invariance", "direction"]] == 0).all()
+
+
+def test_a_model_that_notices_every_change_fails_invariance(cases):
+    odds = np.where(cases["role"] == "changed", 0.2, -0.2)
+    rates = failure_rates(failures(cases, odds))["rate"]
+    assert (rates["invariance"] == 1).all()
+    assert rates["direction", "praise added"] == 0  # by two tenths in log-odds, so it is within the tolerance, too:
+    assert rates["direction", "damning sentence added"] == 0
+    assert failure_rates(failures(cases, 5 * odds))["rate"]["direction", "damning sentence added"] == 1
+
+
+def test_seeds_are_averaged_case_by_case(cases):
+    right = perfect(cases)
+    failed = failures(cases, [right, right, right, -right])
+    assert set(failed["failed"]) == {0.0, 0.25}
+
+
+def test_log_odds_of_another_set(cases):
+    with pytest.raises(ValueError, match=f"{len(cases)} texts in the challenge set, and log-odds for 3"):
+        failures(cases, np.zeros((1, 3)))
+
+
+def test_the_interval_covers_where_cases_of_a_template_are_alike():
+    """Templates differ (beta-distributed rates); a Wilson interval over cases as if independent covers far less."""
+    rng, hits, naive = np.random.default_rng(0), 0, 0
+    clusters = np.repeat(np.arange(22), 15)
+    for _ in range(400):
+        values = rng.random(len(clusters)) < rng.beta(1.2, 2.8, 22)[clusters]
+        _, low, high = clustered_wilson(values, clusters)
+        hits += low <= 0.3 <= high
+        _, low, high = clustered_wilson(values, np.arange(len(clusters)))
+        naive += low <= 0.3 <= high
+    assert 0.92 <= hits / 400 <= 0.98
+    assert naive / 400 < 0.7
+
+
+def test_the_interval_where_nothing_fails_counts_templates():
+    mean, low, high = clustered_wilson(np.zeros(330), np.repeat(np.arange(22), 15))
+    assert (mean, low) == (0, 0) and high == pytest.approx(0.149, abs=0.001)  # Wilson's for 0 of 22

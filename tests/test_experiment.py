@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
@@ -227,3 +228,30 @@ def test_only_a_linear_head_on_frozen_vectors_learns_faster(films, random_encode
     for head, regime in (("mean", "frozen"), ("mlp", "frozen"), ("cnn", "frozen"), ("mean", "fine-tuned")):
         bench.logits(head, regime, 0)
     assert rates == [1e-2, 1e-3, 1e-3, 1e-3]
+
+
+def test_what_is_said_of_the_challenge_set_is_kept(films, random_encoder, tmp_path, monkeypatch):
+    command = [films, "--encoder", random_encoder, "--seeds", "1", "--heads", "mean", "tfidf", "--regimes", "frozen"]
+    command += ["--results", str(tmp_path)]
+    experiment.main(command)
+    few = experiment.load_challenge().head(40)
+    monkeypatch.setattr(experiment, "load_challenge", lambda: few)
+    before = table(tmp_path)
+    experiment.main([*command, "--challenge"])  # the same cells, which lack it, again
+    pd.testing.assert_frame_equal(table(tmp_path), before)
+    odds = pd.read_parquet(tmp_path / "log_odds.parquet").set_index("head")
+    assert set(odds.index) == {"mean", "tfidf"}
+    labels = pd.read_parquet(tmp_path / "predictions.parquet").query("head == 'mean'")["label"].to_numpy()
+    for head, row in odds.iterrows():
+        assert (len(row["challenge"]), len(row["validation"]), len(row["validation_labels"])) == (40, 6, 6)
+        accuracy = np.mean((row["test"] > 0) == labels)
+        assert accuracy == before.set_index("head")["accuracy"][head]
+    monkeypatch.setattr(experiment.Bench, "logits", lambda *_: pytest.fail("a cell was run again"))
+    experiment.main([*command, "--challenge"])
+
+
+def test_the_challenge_set_needs_two_classes(tmp_path, random_encoder):
+    rows = [(word, label) for label, word in enumerate(("good", "bad", "slow"))]
+    data = write(tmp_path / "data", train=rows * 20, test=rows)
+    with pytest.raises(ValueError, match=r"knows negative \(0\) and positive \(1\); '.*' has 3"):
+        experiment.Bench(data, random_encoder, challenge=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from companion.encoders import load_pytorch_encoder
-from companion.heads import CNN, HEADS, Classifier, StaticEncoder, glorot, token_vectors
+from companion.heads import ABLATIONS, CNN, HEADS, Classifier, StaticEncoder, glorot, token_vectors
 from companion.pytorch_class import BertCNN
 
 WIDTH = 32
@@ -17,22 +17,31 @@ def vectors_and_mask(length=7, batch=3):
 
 def make(name):
     torch.manual_seed(1)
-    return HEADS[name](WIDTH, 4).apply(glorot).eval()
+    return (HEADS | ABLATIONS)[name](WIDTH, 4).apply(glorot).eval()
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_padding_changes_no_logit(name):
-    head = make(name)
+def padded_and_not(head):
+    """The head's logits for the same texts in a batch without padding, and in one with as much again."""
     vectors, mask = vectors_and_mask()
     vectors = torch.cat([vectors] * head.layers, dim=-1)
     padded = torch.cat([vectors, 100 + torch.zeros_like(vectors)], dim=1)
     longer = torch.cat([mask, torch.zeros_like(mask)], dim=1)
-    logits = head(vectors, mask)
+    return head(vectors, mask), head(padded, longer)
+
+
+@pytest.mark.parametrize("name", [name for name in HEADS | ABLATIONS if name != "cnn_unmasked"])
+def test_padding_changes_no_logit(name):
+    logits, others = padded_and_not(make(name))
     assert logits.shape == (3, 4)
-    torch.testing.assert_close(head(padded, longer), logits, rtol=0, atol=1e-5)
+    torch.testing.assert_close(others, logits, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", HEADS)
+def test_without_the_mask_it_does():
+    logits, others = padded_and_not(make("cnn_unmasked"))
+    assert (logits - others).abs().max() > 1
+
+
+@pytest.mark.parametrize("name", HEADS | ABLATIONS)
 def test_training_moves_every_parameter(name):
     model = Classifier(make(name)).train()
     vectors, mask = vectors_and_mask(length=20, batch=16)
@@ -83,3 +92,10 @@ def test_the_last_layers_side_by_side(random_encoder):
     both = token_vectors(encoder, ids, mask, layers=2)
     assert both.shape == (1, 4, 2 * WIDTH)
     torch.testing.assert_close(both[..., WIDTH:], token_vectors(encoder, ids, mask))
+
+
+@pytest.mark.parametrize("name, sizes", [("cnn_1", {1}), ("cnn_3_5", {3, 5}), ("cnn_unmasked", {3, 4, 5})])
+def test_an_ablated_cnn_has_as_many_filters(name, sizes):
+    head = make(name)
+    assert {conv.kernel_size[0] for conv in head.convs} == sizes
+    assert sum(conv.out_channels for conv in head.convs) == 300
