@@ -41,6 +41,12 @@ def read_results(folder: Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame
     return pd.read_csv(folder / "heads.csv"), pd.read_parquet(folder / "predictions.parquet", read_dictionary=names)
 
 
+def read_log_odds(folder: Path | None = None) -> pd.DataFrame:
+    """What two-class classifiers said, by dataset, head, regime and seed: log p(1)/p(0), an array for each split."""
+    rows = pd.read_parquet((folder or find_results()) / "log_odds.parquet")
+    return rows.set_index(["dataset", "head", "regime", "seed"]).sort_index()
+
+
 def paired(examples: pd.DataFrame, dataset: str, *classifiers: tuple[str, str], seeds: int | None = None):
     """(labels (N,), predictions (S, N) of each classifier), all for the same seeds and the same examples.
 

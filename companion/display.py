@@ -77,6 +77,39 @@ def light_up(text: str, spans, title: str = "") -> None:
     display({"text/html": lit_html(text, spans, title), "text/plain": f"{title} {text}".strip()}, raw=True)
 
 
+def lit_figure(text: str, spans, width: int = 100):
+    """A text in a figure, with a bar under each of some spans, as long as its words: for print and slides.
+
+    spans: (start, end, weight) in characters of the text. Bars of positive weight are orange, those of negative
+    weight blue and hatched; each bears its weight. Texts longer than `width` characters go on below.
+    """
+    import matplotlib.pyplot as plt
+
+    lines = textwrap.wrap(text, width, drop_whitespace=False) or [""]
+    starts = [sum(map(len, lines[:i])) for i in range(len(lines))]
+    strongest = max((abs(weight) for *_, weight in spans), default=0) or 1
+    fig, ax = plt.subplots()
+    y = 0
+    for start, line in zip(starts, lines, strict=True):
+        for place, letter in enumerate(line):
+            ax.text(place + 0.5, y, letter, ha="center", va="bottom", family="monospace", fontsize=9)
+        for first, last, weight in sorted(spans):
+            left, right = max(first - start, 0), min(last - start, len(line))
+            if left >= right:
+                continue
+            y -= 1
+            colour, hatch = (PALETTE[1], None) if weight > 0 else (PALETTE[0], "////")
+            look = {"color": colour, "alpha": 0.25 + 0.75 * abs(weight) / strongest, "edgecolor": "white"}
+            ax.barh(y + 0.4, right - left, left=left, height=0.7, hatch=hatch, **look)
+            ax.text(right + 0.6, y + 0.4, f"{weight:+.2f}", va="center", fontsize=8)
+        y -= 1.8
+    longest = max(map(len, lines))
+    ax.set(xlim=(0, longest + 6), ylim=(y + 1.2, 1.4))
+    ax.axis("off")
+    fig.set_size_inches(0.1 * (longest + 6), 0.28 * (1.4 - y))
+    return fig
+
+
 def side_by_side(**definitions) -> None:
     """Show the source of functions or classes in columns, each under its name (underscores read as spaces)."""
     from IPython.display import display

@@ -29,6 +29,7 @@ from companion.challenge import load_challenge
 from companion.data import encode, load_dataset
 from companion.encoders import DEFAULT_ENCODER, find_encoder, load_pytorch_encoder, load_tokenizer
 from companion.heads import ABLATIONS, CNN, HEADS, Classifier, StaticEncoder
+from companion.pytorch_class import BertCNN
 from companion.results import CELL, Results
 from companion.vectors import CachedVectors, padded
 
@@ -179,6 +180,18 @@ class Bench:
         splits = {**self.splits, "train": self.splits["train"].select(drawn)}
         scores = train(model, splits, collate, regime, seed, self.bf16)
         return {split: scores(split) for split in self.scored}, sum(p.numel() for p in model.parameters())
+
+
+def train_cnn(bench: Bench, seed: int = 0) -> tuple[BertCNN, np.ndarray]:
+    """(a BERT-CNN, its logits for test): the encoder as it was, the head trained on its cached vectors."""
+    transformers.set_seed(seed)
+    labels = bench.texts["train"].features["label"]
+    model = BertCNN.from_encoder(bench.encoder, num_labels=labels.num_classes)
+    head = CNN(model.config.encoder_config.hidden_size, labels.num_classes)
+    cached = CachedVectors(model.encoder, bench.tokenizer, bench.splits, layers=1)
+    scores = train(Classifier(head), bench.splits, cached, "frozen", seed)
+    model.load_state_dict(head.state_dict(), strict=False)  # the encoder's weights are not among them
+    return model.cpu().eval(), scores("test")
 
 
 def encoder_identity(name: str) -> str:

@@ -5,7 +5,17 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from companion import evaluation
-from companion.evaluation import accuracy, compare, draws, exact_mcnemar, holm, interval, macro_f1
+from companion.evaluation import (
+    accuracy,
+    calibration_error,
+    compare,
+    draws,
+    exact_mcnemar,
+    fit_temperature,
+    holm,
+    interval,
+    macro_f1,
+)
 
 
 def classifiers(rng, gain=0.0, seeds=5, examples=1000, spread=0.01):
@@ -106,3 +116,21 @@ def test_predictions_that_do_not_pair_are_refused():
         compare(labels, ours, theirs[:3])
     with pytest.raises(ValueError, match="Paired predictions need one shape"):
         evaluation.draws(labels[:10], ours)
+
+
+@pytest.mark.parametrize("overconfidence", [0.5, 1.0, 2.0])
+def test_temperature_undoes_overconfidence(overconfidence):
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0, 2, 20_000)
+    labels = rng.random(20_000) < 1 / (1 + np.exp(-honest))
+    said = overconfidence * honest
+    assert fit_temperature(labels, said) == pytest.approx(overconfidence, rel=0.05)
+    assert calibration_error(labels, honest) < 0.01
+    assert (calibration_error(labels, said) > 0.05) == (overconfidence != 1)
+
+
+def test_calibration_error_by_hand():
+    """Four of five right at a confidence of 90%, and one of two at 60%: (5 x 0.1 + 2 x 0.1) / 7."""
+    odds = np.log([9] * 5 + [1.5] * 2)
+    assert calibration_error([1, 1, 1, 1, 0, 1, 0], odds) == pytest.approx(0.1)
+    assert calibration_error([1, 0], [800.0, -800.0]) == 0

@@ -255,3 +255,10 @@ def test_the_challenge_set_needs_two_classes(tmp_path, random_encoder):
     data = write(tmp_path / "data", train=rows * 20, test=rows)
     with pytest.raises(ValueError, match=r"knows negative \(0\) and positive \(1\); '.*' has 3"):
         experiment.Bench(data, random_encoder, challenge=True)
+
+
+def test_a_trained_cnn_says_what_its_head_said(films, random_encoder):
+    bench = experiment.Bench(films, random_encoder)
+    model, logits = experiment.train_cnn(bench)
+    inputs = bench.tokenizer(bench.texts["test"]["text"][:], padding=True, return_tensors="pt")
+    np.testing.assert_allclose(model(**inputs).logits.detach(), logits, atol=0.01)  # cached in half precision
