@@ -1,5 +1,7 @@
 """The assets' cards say what the files of measurements say, about the weights that are there."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -24,3 +26,8 @@ def test_a_changed_number_is_noticed(tmp_path, monkeypatch):
     copy.write_text(text.replace("million tokens", "billion tokens"), encoding="utf-8")
     monkeypatch.setattr(cards, "CARDS", {copy: cards.CARDS[card]})
     assert cards.stamped(copy) != copy.read_text(encoding="utf-8")
+
+
+def test_the_picture_shows_what_it_says():
+    description = re.search("<dc:description>(.*?)</dc:description>", cards.PICTURE.read_text("utf-8"))[1]
+    assert description == cards.described(), "python tools/cards.py draws it"

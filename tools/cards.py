@@ -1,5 +1,7 @@
 """Stamp measured numbers into the README and the cards of the two assets, from the files that measured them.
 
+The README's figure, notebooks/answer.svg, is drawn from the same files.
+
     python tools/cards.py            # after companion.pretrain and companion.experiment
     python tools/cards.py --check    # does every card say what the files say?
 
@@ -9,14 +11,17 @@ A number stands between two markers: <!-- name --> and <!-- / -->.
 import json
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
-from companion import answer
+from companion import answer, display
 
 ROOT = Path(__file__).parent.parent
 ASSETS, RESULTS = ROOT / "companion" / "assets", ROOT / "notebooks" / "results"
+PICTURE = ROOT / "notebooks" / "answer.svg"
+RIVALS, LABELS = ("mean", "mlp"), {"mean": "the mean", "mlp": "a layer of its size"}
 PROBED = ["cornell-movie-review-data/rotten_tomatoes", "SetFit/sst2", "CogComp/trec"]
 ROWS = {
     ("tfidf", "trained"): "TF-IDF + logistic regression, no BERT",
@@ -72,24 +77,67 @@ def pretraining() -> str:
     )
 
 
-def verdict() -> str:
+@cache
+def compared() -> dict[str, pd.DataFrame]:
+    """By regime: the CNN against two rivals on all real datasets that were measured."""
     cells, examples = answer.read_results(RESULTS)
     datasets = [dataset for dataset in answer.DATASETS if dataset in set(cells["dataset"])]
-    rivals, tables, seeds = ("mean", "mlp"), {}, []
-    for regime in answer.REGIMES:
-        table = answer.comparisons(examples, datasets, ("cnn", regime), [(rival, regime) for rival in rivals])
-        tables[regime] = table
-        seeds.append(f"{table['seeds'].min()} {regime}")
-    facts = (
-        f"{len(datasets)} datasets; seeds: {', '.join(seeds)}; accuracy on test, 95% intervals, a margin of one point."
-    )
-    return f"{answer.verdict(tables, rivals)}\n\n{facts}"
+    return {
+        regime: answer.comparisons(examples, datasets, ("cnn", regime), [(rival, regime) for rival in RIVALS])
+        for regime in answer.REGIMES
+    }
+
+
+def verdict() -> str:
+    seeds = [f"{table['seeds'].min()} {regime}" for regime, table in compared().items()]
+    datasets = compared()["frozen"]["dataset"].nunique()
+    facts = f"{datasets} datasets; seeds: {', '.join(seeds)}; accuracy on test, 95% intervals, a margin of one point."
+    return f"{answer.verdict(compared(), RIVALS)}\n\n{facts}"
+
+
+def picture() -> str:
+    """The verdict's figure, with what it shows in its alternative text."""
+    return f"![{described()}](notebooks/{PICTURE.name})"
+
+
+def described() -> str:
+    words = []
+    for regime, table in compared().items():
+        for rival in RIVALS:
+            rows = table[table["rival"] == rival]
+            gains = [f"{answer.DATASETS[row.dataset]} {answer.points(row.difference)}" for row in rows.itertuples()]
+            words.append(f"{regime}, against {rival}: {', '.join(gains)}")
+    return f"What the CNN gains, in points of accuracy with 95% intervals. {'; '.join(words)}."
+
+
+def draw() -> None:
+    """A row for each dataset: the CNN's gain over either rival, frozen on the left, fine-tuned on the right."""
+    import matplotlib.pyplot as plt
+
+    display.setup()
+    plt.rcParams["svg.hashsalt"] = "answer"  # the same file each time
+    fig, axes = plt.subplots(1, 2, figsize=(8.5, 2.9), sharex=True, sharey=True)
+    for ax, (regime, table) in zip(axes, compared().items(), strict=True):
+        datasets = list(dict.fromkeys(table["dataset"]))
+        for shift, rival, marker, colour in zip((-0.14, 0.14), RIVALS, "os", display.PALETTE, strict=False):
+            rows = table[table["rival"] == rival].set_index("dataset").loc[datasets]
+            places = [place + shift for place in range(len(datasets))]
+            ax.hlines(places, 100 * rows["low"], 100 * rows["high"], color=colour, lw=2)
+            ax.plot(100 * rows["difference"], places, marker, color=colour, label=f"minus {LABELS[rival]}")
+        ax.axvspan(-1, 1, color="#E69F00", alpha=0.2, lw=0)
+        ax.axvline(0, color="black", lw=0.8)
+        ax.set(title=f"CNN on the {regime} encoder", xlabel="points of accuracy")
+        ax.set(yticks=range(len(datasets)), yticklabels=[answer.DATASETS[dataset] for dataset in datasets])
+    axes[0].invert_yaxis()
+    axes[0].legend(frameon=False, fontsize=8)
+    fig.savefig(PICTURE, metadata={"Date": None, "Creator": None, "Description": described()})
+    plt.close(fig)
 
 
 CARDS = {
     ASSETS / "encoder" / "README.md": {"pretraining": pretraining, "probe": probe},
     ASSETS / "matinee" / "README.md": {"by phenomenon": by_phenomenon},
-    ROOT / "README.md": {"verdict": verdict},
+    ROOT / "README.md": {"verdict": verdict, "picture": picture},
 }
 
 
@@ -108,6 +156,7 @@ def main() -> None:
         raise SystemExit(f"Out of date: {', '.join(card.parent.name for card in stale)}." if stale else None)
     for card in stale:
         card.write_text(stamped(card), encoding="utf-8")
+    draw()
 
 
 if __name__ == "__main__":
