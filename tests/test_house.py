@@ -65,6 +65,16 @@ def test_conda_users_get_the_same_environment():
     assert '-c constraints.txt -e ".[dev]"' in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
+def test_the_results_go_into_the_package():
+    """On Colab notebooks 08 and 10 find them there."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folder = ROOT / setuptools["package-dir"]["companion.assets.results"]
+    packed = {
+        path.name for pattern in setuptools["package-data"]["companion.assets.results"] for path in folder.glob(pattern)
+    }
+    assert packed == {"heads.csv", "predictions.parquet", "log_odds.parquet"}
+
+
 def test_every_import_is_a_requirement():
     imported = set()
     for path in (ROOT / "companion").glob("*.py"):
