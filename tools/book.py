@@ -1,0 +1,112 @@
+"""What the web book adds to Sphinx: how notebooks and docstrings are read, and where links and citations lead."""
+
+import re
+from pathlib import Path
+
+import nbformat
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.transforms import SphinxTransform
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.nodes import make_refnode
+
+from tools import series
+
+COLAB = "https://colab.research.google.com"
+BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)\n\n")
+CITED = re.compile(r"([A-Z]\w+)(?:,? et\s+al\.|(?:,\s+[A-Z]\w+)*\s+(?:and|&)\s+[A-Z]\w+)?,?\s+\(?((?:19|20)\d\d)\b")
+
+
+def read(text: str) -> nbformat.NotebookNode:
+    """A notebook as the book shows it: without what only Colab needs, its pictures with their alternative text."""
+    notebook = nbformat.reads(text, as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if "colab" not in cell.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = BADGE.sub("", cell.source)
+        for output in cell.get("outputs", []):
+            alt = output.get("metadata", {}).get("image/png", {}).get("alt")
+            if alt:
+                cell.metadata["mystnb"] = {"image": {"alt": alt}}  # of the cell: myst-nb has none for an output
+    return notebook
+
+
+def layout(app, what, name, thing, options, lines: list[str]) -> None:
+    """Docstrings are plain text: indented lines are shown as they are, lines that open with `name:` as a list."""
+    shown, within, before = [], None, ""
+    for line in lines:
+        if line.startswith("    ") and not before.strip():
+            shown += ["::", ""] if within != "block" else []
+            within = "block"
+        elif re.match(r"[a-z_]\w*(, [a-z_]\w*)*: ", line):
+            shown += [""] if within != "list" else []
+            within, line = "list", re.sub(r"^(.*?):", r"- **\1**:", line)
+        elif within == "list" and line.strip() and not (before.endswith(".") and line[0].isupper()):
+            line = "  " + line
+        elif line.strip() and not (within == "block" and line.startswith("    ")):
+            shown += [""] if within == "list" else []
+            within = None
+        shown.append(line)
+        before = line
+    lines[:] = shown
+
+
+def list_coursework(app, docname: str, source: list[str]) -> None:
+    """The teacher's pages follow the series, if they are there (a toctree of nothing is a warning)."""
+    if docname == "index" and any(page.startswith("coursework/") for page in app.env.found_docs):
+        source[0] += "\n```{toctree}\n:hidden:\n:caption: In class\n:glob:\n\ncoursework/*\n```\n"
+
+
+def cited(text: str):
+    """(match, key) for each author and year: "Kim 2014" has the key kim2014."""
+    return [(match, (match[1] + match[2]).lower()) for match in CITED.finditer(text)]
+
+
+class LinkCitations(SphinxPostTransform):
+    """Authors with a year lead to the bibliography."""
+
+    default_priority = 20
+
+    def run(self, **_):
+        domain = self.env.get_domain("cite")
+        known = {citation.key: citation for citation in domain.citations}
+        for text in list(self.document.findall(nodes.Text)):
+            if not isinstance(text.parent, (nodes.paragraph, nodes.emphasis, nodes.term)) or inside_citation(text):
+                continue
+            parts, end = [], 0
+            for match, key in cited(text):
+                if key in known:
+                    citation = known[key]
+                    page = citation.bibliography_key.docname
+                    label = nodes.Text(match[0])
+                    link = make_refnode(self.app.builder, self.env.docname, page, citation.citation_id, label)
+                    parts += [nodes.Text(text[end : match.start()]), link]
+                    end = match.end()
+            if parts:
+                text.parent.replace(text, [*parts, nodes.Text(text[end:])])
+
+
+def inside_citation(node) -> bool:
+    while node is not None and not isinstance(node, (nodes.citation, nodes.reference)):
+        node = node.parent
+    return node is not None
+
+
+class LinkRepository(SphinxTransform):
+    """Links to the repository's other files lead there: the book holds no copy of them."""
+
+    default_priority = 400
+
+    def apply(self, **_):
+        for link in list(self.document.findall(addnodes.download_reference)):
+            path = Path(self.env.relfn2path(link["reftarget"], self.env.docname)[1]).resolve()
+            address = f"https://github.com/{series.repository()}/blob/main/{path.relative_to(series.ROOT.resolve()).as_posix()}"
+            link.replace_self(nodes.reference("", "", *link.children, refuri=address))
+
+
+def setup(app):
+    app.connect("source-read", list_coursework)
+    app.connect("autodoc-process-docstring", layout)
+    app.add_transform(LinkRepository)
+    app.add_post_transform(LinkCitations)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
