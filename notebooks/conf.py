@@ -28,6 +28,8 @@ extensions = [
 # Only what is named here gets in: the course's source, with its solutions, stays out whatever is added to it.
 include_patterns = ["*.md", "[0-9][0-9]_*.ipynb", "coursework/README.md", "coursework/grading.md"]
 
+toc_object_entries = False
+
 nb_execution_mode = "off"
 nb_custom_formats = {".ipynb": "tools.book.read"}
 nb_merge_streams = True
@@ -35,7 +37,8 @@ myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 3
 
 default_role = "code"  # docstrings quote code in single backticks
-autodoc_default_options = {"members": True, "member-order": "bysource"}
+add_module_names = False
+autodoc_default_options = {"members": True, "member-order": "bysource", "exclude-members": "config_class"}
 autodoc_inherit_docstrings = False
 autodoc_typehints = "none"  # docstrings give shapes, which say more
 autodoc_preserve_defaults = True
@@ -46,6 +49,7 @@ bibtex_default_style = "plain"
 
 html_theme = "sphinx_book_theme"
 html_title = "How does a CNN perform after BERT embedding?"
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_static_path = ["book.css"]
 html_css_files = ["book.css"]
 html_sourcelink_suffix = ""

@@ -35,15 +35,15 @@ def layout(app, what, name, thing, options, lines: list[str]) -> None:
     """Docstrings are plain text: indented lines are shown as they are, lines that open with `name:` as a list."""
     shown, within, before = [], None, ""
     for line in lines:
-        if line.startswith("    ") and not before.strip():
+        if line.startswith("    ") and not before:
             shown += ["::", ""] if within != "block" else []
             within = "block"
         elif re.match(r"[a-z_]\w*(, [a-z_]\w*)*: ", line):
             shown += [""] if within != "list" else []
             within, line = "list", re.sub(r"^(.*?):", r"- **\1**:", line)
-        elif within == "list" and line.strip() and not (before.endswith(".") and line[0].isupper()):
+        elif within == "list" and line and before and not (before.endswith(".") and line[0].isupper()):
             line = "  " + line
-        elif line.strip() and not (within == "block" and line.startswith("    ")):
+        elif line and not (within == "block" and line.startswith("    ")):
             shown += [""] if within == "list" else []
             within = None
         shown.append(line)

@@ -1,0 +1,191 @@
+"""The web book, as a reader opens it: built without a warning, from a folder, in a browser with no network."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+import nbformat
+import pytest
+from pybtex.database import parse_file
+
+from tests.browser import CHROMIUM, open_browser
+from tools import book, series
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = [path.stem for path in series.notebooks()]
+PAGES = ["index", *NOTEBOOKS, "spellings", "api", "bibliography", "search"]
+PHONE = {"width": 390, "height": 844}
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """The book, built by the command that `make book` runs; a warning is a failure."""
+    command = re.search(r"-m (sphinx .*) build/book", (ROOT / "Makefile").read_text(encoding="utf-8"))[1].split()
+    assert {"-W", "-n"} <= set(command)
+    folder = tmp_path_factory.mktemp("book") / "book"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command, str(folder)], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser):
+    """A fresh page that notes what goes wrong, and asks for, in `troubles` and `asked`."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.troubles, page.asked = [], []
+    page.on("console", lambda message: message.type in ("error", "warning") and page.troubles.append(message.text))
+    page.on("pageerror", lambda error: page.troubles.append(str(error)))
+    page.on("requestfailed", lambda request: page.troubles.append(f"{request.url}: {request.failure}"))
+    page.on("request", lambda request: page.asked.append(request.url))
+    yield page
+    context.close()
+
+
+def html(built, name) -> str:
+    return (built / f"{name}.html").read_text(encoding="utf-8")
+
+
+@needs_browser
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_opens_from_a_folder(built, page, name):
+    page.goto((built / f"{name}.html").as_uri(), wait_until="load")
+    assert page.locator("h1:visible").count() == 1
+    assert page.troubles == []
+    assert [url for url in page.asked if not url.startswith(("file:", "data:"))] == []
+
+
+@needs_browser
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_moves_sideways_on_a_phone(built, page, name):
+    page.set_viewport_size(PHONE)
+    page.goto((built / f"{name}.html").as_uri(), wait_until="load")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@needs_browser
+@pytest.mark.parametrize("name", PAGES)
+def test_pictures_are_there_and_have_alternative_text(built, page, name):
+    page.goto((built / f"{name}.html").as_uri(), wait_until="load")
+    pictures = page.locator("article img").evaluate_all("all => all.map(img => [img.alt, img.naturalWidth])")
+    assert all(alt.strip() and width > 0 for alt, width in pictures), pictures
+    if name in NOTEBOOKS:
+        notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        alts = [output.metadata["image/png"]["alt"] for output in outputs if "image/png" in output.get("data", {})]
+        assert [alt for alt, _ in pictures] == alts
+
+
+@needs_browser
+def test_a_spelling_chosen_once_is_chosen_on_every_page(built, page):
+    def shown(spelling):
+        tabs = page.locator(f'label[data-sync-group="spelling"][data-sync-id="{spelling}"]')
+        return tabs.evaluate_all("all => all.map(label => document.getElementById(label.htmlFor).checked)")
+
+    page.goto((built / "index.html").as_uri())
+    assert shown("pytorch") == [True] and shown("keras") == [False]
+    page.get_by_text("Keras", exact=True).locator("visible=true").first.click()
+    assert shown("keras") == [True] and page.get_by_text("companion.keras_class").first.is_visible()
+    page.goto((built / "spellings.html").as_uri())
+    assert shown("keras") == [True] * 5 and shown("pytorch") == [False] * 5
+    page.locator('label[data-sync-id="functional"]').nth(2).click()
+    assert shown("functional") == [True] * 5
+    page.goto((built / "api.html").as_uri())
+    assert shown("functional") == [True] and page.get_by_text("build_bert_cnn").locator("visible=true").count() > 0
+
+
+@needs_browser
+def test_search_finds_padding(built, page):
+    page.goto((built / "search.html").as_uri() + "?q=padding")
+    page.wait_for_selector("#search-results li a")
+    found = [unquote(link) for link in page.locator("#search-results li a").evaluate_all("all => all.map(a => a.href)")]
+    assert any("02_convolutions_over_text.html" in link for link in found)
+    assert page.troubles == []
+    page.locator("#search-results li a").first.click()
+    assert page.locator("h1:visible").count() == 1
+
+
+@needs_browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_reader_chooses_light_or_dark(built, browser, theme):
+    context = browser.new_context(color_scheme=theme)
+    page = context.new_page()
+    page.goto((built / "index.html").as_uri())
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    lightness = sum(map(int, re.findall(r"\d+", ground)[:3])) / 3
+    assert (lightness > 200) if theme == "light" else (lightness < 60)
+    context.close()
+
+
+def test_each_notebook_can_be_launched_and_downloaded(built):
+    for name in NOTEBOOKS:
+        address = f"{book.COLAB}/github/{series.repository()}/blob/main/notebooks/{name}.ipynb"
+        assert html(built, name).count(address) == 1  # the button; the badge that says the same is for elsewhere
+        assert (built / "_sources" / f"{name}.ipynb").read_bytes() == (
+            ROOT / "notebooks" / f"{name}.ipynb"
+        ).read_bytes()
+
+
+def test_what_only_colab_needs_is_not_shown(built):
+    for name in NOTEBOOKS:
+        assert "google.colab" not in html(built, name) and "colab-badge" not in html(built, name)
+
+
+def test_the_pages_follow_the_series_and_are_linked(built):
+    links = re.findall(r'class="toctree-l1"><a class="reference internal" href="([^"]+)\.html"', html(built, "index"))
+    assert links[: len(NOTEBOOKS)] == NOTEBOOKS
+    table = html(built, "index").split("<table", 1)[1].split("</table>")[0]
+    assert set(re.findall(r'href="(\d\d_\w+)\.html"', table)) == set(NOTEBOOKS)
+
+
+def test_no_solution_is_in_the_book(built):
+    marks = re.compile(rb"(BEGIN|END) (SOLUTION|HIDDEN TESTS)|nbgrader")
+    course = {path.name for path in (ROOT / "notebooks" / "coursework").rglob("*.ipynb")}
+    for path in built.rglob("*"):
+        assert path.name not in course, path
+        if path.suffix in (".html", ".ipynb", ".js", ".md", ".txt") and "coursework" not in path.parts:
+            assert not marks.search(path.read_bytes()), path
+    assert not list((built / "_downloads").rglob("*"))
+
+
+def test_what_the_index_shows_runs():
+    """The code in the tabs, each in a fresh namespace: every spelling gives two logits for one review."""
+    blocks = re.findall(r"(?s)```python\n(.*?)```", (ROOT / "notebooks" / "index.md").read_text(encoding="utf-8"))
+    assert len(blocks) == 4
+    for block in blocks:
+        names = {}
+        exec(block, names)
+        assert tuple(names["logits"].shape) == (1, 2)
+
+
+def test_the_bibliography_holds_what_is_cited():
+    cards = [ROOT / "README.md", *(ROOT / "companion").rglob("*.md"), *(ROOT / "companion").glob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in cards]
+    for path in series.notebooks():
+        cells = nbformat.read(path, as_version=4).cells
+        texts += [cell.source for cell in cells if cell.cell_type == "markdown"]
+    keys = {key for text in texts for _, key in book.cited(text)}
+    listed = set(parse_file(ROOT / "notebooks" / "references.bib").entries)
+    assert listed == keys & listed, f"Cited nowhere: {listed - keys}"
+    assert keys - listed <= {"in2014"}, f"Not in references.bib: {keys - listed}"
+
+
+def test_citations_lead_to_the_bibliography(built):
+    links = re.findall(
+        r'href="bibliography.html#([\w-]+)">(Jacovi\s+et\s+al\.\s+2018)', html(built, "09_what_the_filters_read")
+    )
+    assert links
+    assert f'id="{links[0][0]}"' in html(built, "bibliography")
