@@ -38,7 +38,7 @@ run: $(READY)
 	$(PY) tools/series.py run
 
 book: $(READY)
-	$(PY) -m sphinx -q -b html -n -W --keep-going notebooks build/book
+	$(PY) -m sphinx -q -E -n -W --keep-going -d build/doctrees notebooks build/book
 	@echo "Open build/book/index.html"
 
 # The notebooks run apart from the tests, which set up their process in a way of their own (tests/conftest.py);

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -23,16 +24,19 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromiu
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
-    """The book, built by the command that `make book` runs; a warning is a failure."""
-    command = re.search(r"-m (sphinx .*) build/book", (ROOT / "Makefile").read_text(encoding="utf-8"))[1].split()
-    assert {"-W", "-n"} <= set(command)
-    folder = tmp_path_factory.mktemp("book") / "book"
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    """The book, built by the command of `make book`; a warning is a failure."""
+    command = re.search(r"-m (sphinx .*)", (ROOT / "Makefile").read_text(encoding="utf-8"))[1]
+    assert {"-W", "-n"} <= set(command.split())
+    folder = tmp_path_factory.mktemp("book")
     done = subprocess.run(
-        [sys.executable, "-m", *command, str(folder)], cwd=ROOT, env=environment, capture_output=True, text=True
+        [sys.executable, "-m", *command.replace("build/", f"{folder.as_posix()}/").split()],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
-    return folder
+    return folder / "book"
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +63,10 @@ def html(built, name) -> str:
     return (built / f"{name}.html").read_text(encoding="utf-8")
 
 
+def cells(name) -> list:
+    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
+
+
 @needs_browser
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_opens_from_a_folder(built, page, name):
@@ -74,19 +82,6 @@ def test_nothing_moves_sideways_on_a_phone(built, page, name):
     page.set_viewport_size(PHONE)
     page.goto((built / f"{name}.html").as_uri(), wait_until="load")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-
-
-@needs_browser
-@pytest.mark.parametrize("name", PAGES)
-def test_pictures_are_there_and_have_alternative_text(built, page, name):
-    page.goto((built / f"{name}.html").as_uri(), wait_until="load")
-    pictures = page.locator("article img").evaluate_all("all => all.map(img => [img.alt, img.naturalWidth])")
-    assert all(alt.strip() and width > 0 for alt, width in pictures), pictures
-    if name in NOTEBOOKS:
-        notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-        alts = [output.metadata["image/png"]["alt"] for output in outputs if "image/png" in output.get("data", {})]
-        assert [alt for alt, _ in pictures] == alts
 
 
 @needs_browser
@@ -109,7 +104,10 @@ def test_a_spelling_chosen_once_is_chosen_on_every_page(built, page):
 
 @needs_browser
 def test_search_finds_padding(built, page):
-    page.goto((built / "search.html").as_uri() + "?q=padding")
+    page.goto((built / "index.html").as_uri())
+    page.keyboard.press("Control+k")
+    page.keyboard.type("padding")
+    page.keyboard.press("Enter")
     page.wait_for_selector("#search-results li a")
     found = [unquote(link) for link in page.locator("#search-results li a").evaluate_all("all => all.map(a => a.href)")]
     assert any("02_convolutions_over_text.html" in link for link in found)
@@ -128,6 +126,16 @@ def test_the_reader_chooses_light_or_dark(built, browser, theme):
     lightness = sum(map(int, re.findall(r"\d+", ground)[:3])) / 3
     assert (lightness > 200) if theme == "light" else (lightness < 60)
     context.close()
+
+
+def test_every_figure_has_its_alternative_text(built):
+    for name in [page for page in PAGES if page != "search"]:
+        article = html(built, name).split("<article", 1)[1].split("</article>")[0]
+        alts = [unescape(alt) for alt in re.findall(r'<img\b[^>]*?\balt="([^"]*)"', article)]
+        assert len(alts) == article.count("<img") and all(alt.strip() for alt in alts)
+        if name in NOTEBOOKS:
+            outputs = [output for cell in cells(name) for output in cell.get("outputs", [])]
+            assert alts == [o.metadata["image/png"]["alt"] for o in outputs if "image/png" in o.get("data", {})]
 
 
 def test_each_notebook_can_be_launched_and_downloaded(built):
@@ -149,6 +157,20 @@ def test_the_pages_follow_the_series_and_are_linked(built):
     assert links[: len(NOTEBOOKS)] == NOTEBOOKS
     table = html(built, "index").split("<table", 1)[1].split("</table>")[0]
     assert set(re.findall(r'href="(\d\d_\w+)\.html"', table)) == set(NOTEBOOKS)
+
+
+def test_the_spellings_lead_to_each_other_section_by_section(built):
+    for name, others in [(name, set(book.SPELLINGS) - {name}) for name in book.SPELLINGS]:
+        links = re.findall(r'href="(\d\d_\w+)\.html#([\w-]+)">\w+</a>', html(built, name))
+        assert {page for page, _ in links} == others
+        assert len(links) == 2 * sum(cell.source.count("\n## ") + cell.source.startswith("## ") for cell in cells(name))
+        assert all(f'<section id="{section}">' in html(built, page) for page, section in links)
+
+
+def test_no_absolute_path_is_in_the_book(built):
+    texts = [path for path in built.rglob("*") if path.suffix in (".html", ".ipynb", ".md", ".js", ".css")]
+    assert len(texts) > len(PAGES)
+    assert not [path for path in texts if ROOT.as_posix() in path.read_text(encoding="utf-8")]
 
 
 def test_no_solution_is_in_the_book(built):
@@ -174,13 +196,11 @@ def test_what_the_index_shows_runs():
 def test_the_bibliography_holds_what_is_cited():
     cards = [ROOT / "README.md", *(ROOT / "companion").rglob("*.md"), *(ROOT / "companion").glob("*.py")]
     texts = [path.read_text(encoding="utf-8") for path in cards]
-    for path in series.notebooks():
-        cells = nbformat.read(path, as_version=4).cells
-        texts += [cell.source for cell in cells if cell.cell_type == "markdown"]
+    texts += [cell.source for name in NOTEBOOKS for cell in cells(name) if cell.cell_type == "markdown"]
     keys = {key for text in texts for _, key in book.cited(text)}
     listed = set(parse_file(ROOT / "notebooks" / "references.bib").entries)
-    assert listed == keys & listed, f"Cited nowhere: {listed - keys}"
-    assert keys - listed <= {"in2014"}, f"Not in references.bib: {keys - listed}"
+    assert listed - keys == set(), "These are cited nowhere."
+    assert keys - listed <= {"in2014"}, "These are missing from references.bib."
 
 
 def test_citations_lead_to_the_bibliography(built):

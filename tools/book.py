@@ -14,6 +14,7 @@ from tools import series
 
 COLAB = "https://colab.research.google.com"
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)\n\n")
+SPELLINGS = {"03_pytorch_class": "PyTorch", "04_keras_class": "Keras", "05_functional": "functional"}
 CITED = re.compile(r"([A-Z]\w+)(?:,? et\s+al\.|(?:,\s+[A-Z]\w+)*\s+(?:and|&)\s+[A-Z]\w+)?,?\s+\(?((?:19|20)\d\d)\b")
 
 
@@ -92,6 +93,24 @@ def inside_citation(node) -> bool:
     return node is not None
 
 
+class LinkSpellings(SphinxTransform):
+    """Each section of the spellings' notebooks leads to the same one of the others: their headings are the same."""
+
+    default_priority = 400
+
+    def apply(self, **_):
+        others = {page: name for page, name in SPELLINGS.items() if page != self.env.docname}
+        if self.env.docname not in SPELLINGS:
+            return
+        for section in self.document[0].findall(nodes.section):
+            if section.parent is self.document[0]:
+                line = nodes.paragraph("", "The same in ", classes=["spellings"])
+                for page, name in others.items():
+                    line += [nodes.reference("", name, refuri=f"{page}.html#{section['ids'][0]}"), nodes.Text(" · ")]
+                line.pop()
+                section.insert(1, line)
+
+
 class LinkRepository(SphinxTransform):
     """Links to the repository's other files lead there: the book holds no copy of them."""
 
@@ -108,5 +127,6 @@ def setup(app):
     app.connect("source-read", list_coursework)
     app.connect("autodoc-process-docstring", layout)
     app.add_transform(LinkRepository)
+    app.add_transform(LinkSpellings)
     app.add_post_transform(LinkCitations)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
