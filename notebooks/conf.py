@@ -33,7 +33,7 @@ toc_object_entries = False
 nb_execution_mode = "off"
 nb_custom_formats = {".ipynb": "tools.book.read"}
 nb_merge_streams = True
-myst_enable_extensions = ["attrs_inline", "colon_fence"]
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
 default_role = "code"  # docstrings quote code in single backticks
@@ -61,6 +61,7 @@ html_theme_options = {
     "use_repository_button": True,
     "launch_buttons": {"colab_url": book.COLAB},
     "show_toc_level": 2,
+    "footer_content_items": ["copyright"],
     "navbar_persistent": [],  # the search stands in the sidebar
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",

@@ -1,6 +1,7 @@
 """What the web book adds to Sphinx: how notebooks and docstrings are read, and where links and citations lead."""
 
 import re
+from itertools import groupby
 from pathlib import Path
 
 import nbformat
@@ -71,6 +72,8 @@ class LinkCitations(SphinxPostTransform):
     def run(self, **_):
         domain = self.env.get_domain("cite")
         known = {citation.key: citation for citation in domain.citations}
+        for paragraph in self.document.findall(nodes.paragraph):
+            join_texts(paragraph)
         for text in list(self.document.findall(nodes.Text)):
             if not isinstance(text.parent, (nodes.paragraph, nodes.emphasis, nodes.term)) or inside_citation(text):
                 continue
@@ -85,6 +88,16 @@ class LinkCitations(SphinxPostTransform):
                     end = match.end()
             if parts:
                 text.parent.replace(text, [*parts, nodes.Text(text[end:])])
+
+
+def join_texts(paragraph) -> None:
+    """Make one node of neighbouring texts: the parser splits them at each end of a line, in midst of a citation."""
+    children = []
+    for are_texts, group in groupby(paragraph.children, lambda node: isinstance(node, nodes.Text)):
+        group = list(group)
+        children += [nodes.Text("".join(group))] if are_texts else group
+    paragraph.children = []
+    paragraph.extend(children)
 
 
 def inside_citation(node) -> bool:
@@ -112,15 +125,30 @@ class LinkSpellings(SphinxTransform):
 
 
 class LinkRepository(SphinxTransform):
-    """Links to the repository's other files lead there: the book holds no copy of them."""
+    """Links to what is in the repository and not in the book lead there: no copy of it gets into the book."""
 
     default_priority = 400
 
     def apply(self, **_):
-        for link in list(self.document.findall(addnodes.download_reference)):
-            path = Path(self.env.relfn2path(link["reftarget"], self.env.docname)[1]).resolve()
-            address = f"https://github.com/{series.repository()}/blob/main/{path.relative_to(series.ROOT.resolve()).as_posix()}"
-            link.replace_self(nodes.reference("", "", *link.children, refuri=address))
+        links = (addnodes.download_reference, addnodes.pending_xref)
+        for link in list(self.document.findall(lambda node: isinstance(node, links) and node.get("reftype") == "myst")):
+            path = self.outside(link)
+            if path is not None:
+                kind = "tree" if path.is_dir() else "blob"
+                place = path.relative_to(series.ROOT.resolve()).as_posix()
+                address = f"https://github.com/{series.repository()}/{kind}/main/{place}"
+                link.replace_self(nodes.reference("", "", *link.children, refuri=address))
+
+    def outside(self, link) -> Path | None:
+        """The file or folder that a link means, if it is there and no page of the book."""
+        target = link["reftarget"]
+        if link["refdomain"] == "doc":  # without its suffix, from the top
+            if target in self.env.found_docs:
+                return None
+            target = f"/{target}{'.ipynb' if (Path(self.env.srcdir) / f'{target}.ipynb').exists() else '.md'}"
+        path = Path(self.env.relfn2path(target, self.env.docname)[1]).resolve()
+        is_a_path = isinstance(link, addnodes.download_reference) or "/" in target  # a word may also name a heading
+        return path if is_a_path and path.exists() else None
 
 
 def setup(app):
