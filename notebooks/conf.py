@@ -47,6 +47,8 @@ nitpick_ignore_regex = [("py:.*", r"(?!companion\b).*")]  # other projects' name
 bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "plain"
 
+copybutton_selector = "div:not(.output) > div.highlight pre"  # code, not what came out of it
+
 html_theme = "sphinx_book_theme"
 html_title = "How does a CNN perform after BERT embedding?"
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system is

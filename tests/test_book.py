@@ -210,3 +210,16 @@ def test_the_bibliography_holds_what_is_cited():
 def test_citations_lead_to_the_bibliography(built, name, citation):
     link = re.search(rf'href="bibliography.html#([\w-]+)">{citation}</a>', html(built, name))
     assert link and f'id="{link[1]}"' in html(built, "bibliography")
+
+
+def test_notebooks_that_are_named_are_linked(built):
+    """As in "what BERT and a convolution are (notebooks 01 and 02)"."""
+    links = (f'<a class="reference internal" href="{name}.html">{name[:2]}</a>' for name in NOTEBOOKS[1:3])
+    assert f"(notebooks {' and '.join(links)})" in html(built, "04_keras_class")
+
+
+def test_docstrings_keep_their_layout(built):
+    api = html(built, "api")
+    assert re.search(r"<li><p><strong>kernel_sizes</strong>: widths", api)  # a list of settings
+    assert re.search(r"</ul>\s*<p>Raises ValueError, with one sentence, for a setting", api)  # and what follows it
+    assert re.search(r'<pre>.*params.*"?encoder', api)  # an indented line

@@ -17,6 +17,7 @@ COLAB = "https://colab.research.google.com"
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)\n\n")
 SPELLINGS = {"03_pytorch_class": "PyTorch", "04_keras_class": "Keras", "05_functional": "functional"}
 CITED = re.compile(r"([A-Z]\w+)(?:,? et\s+al\.|(?:,\s+[A-Z]\w+)*\s+(?:and|&)\s+[A-Z]\w+)?,?\s+\(?((?:19|20)\d\d)\b")
+NUMBERED = re.compile(r"[Nn]otebooks?\s+\d\d(?:(?:,|\s+and|\s+or|\s+to)\s+\d\d)*\b")
 
 
 def read(text: str) -> nbformat.NotebookNode:
@@ -64,30 +65,37 @@ def cited(text: str):
     return [(match, (match[1] + match[2]).lower()) for match in CITED.finditer(text)]
 
 
-class LinkCitations(SphinxPostTransform):
-    """Authors with a year lead to the bibliography."""
+class LinkWords(SphinxPostTransform):
+    """Authors with a year lead to the bibliography, and "notebook 07" to that notebook."""
 
     default_priority = 20
 
     def run(self, **_):
-        domain = self.env.get_domain("cite")
-        known = {citation.key: citation for citation in domain.citations}
         for paragraph in self.document.findall(nodes.paragraph):
             join_texts(paragraph)
         for text in list(self.document.findall(nodes.Text)):
-            if not isinstance(text.parent, (nodes.paragraph, nodes.emphasis, nodes.term)) or inside_citation(text):
+            if not isinstance(text.parent, (nodes.paragraph, nodes.emphasis, nodes.term)) or inside_a_link(text):
                 continue
             parts, end = [], 0
-            for match, key in cited(text):
-                if key in known:
-                    citation = known[key]
-                    page = citation.bibliography_key.docname
-                    label = nodes.Text(match[0])
-                    link = make_refnode(self.app.builder, self.env.docname, page, citation.citation_id, label)
-                    parts += [nodes.Text(text[end : match.start()]), link]
-                    end = match.end()
+            for words, page, place in sorted(self.targets(text), key=lambda target: target[0].start()):
+                parts.append(nodes.Text(text[end : words.start()]))
+                label = nodes.Text(words[0])
+                parts.append(make_refnode(self.app.builder, self.env.docname, page, place, label))
+                end = words.end()
             if parts:
                 text.parent.replace(text, [*parts, nodes.Text(text[end:])])
+
+    def targets(self, text: str):
+        """(match, page, place on it) for each word that leads somewhere."""
+        listed = {citation.key: citation for citation in self.env.get_domain("cite").citations}
+        for match, key in cited(text):
+            if key in listed:
+                yield match, listed[key].bibliography_key.docname, listed[key].citation_id
+        pages = {page[:2]: page for page in self.env.found_docs}
+        for numbers in NUMBERED.finditer(text):
+            for number in re.compile(r"\d\d").finditer(text, *numbers.span()):
+                if number[0] in pages:
+                    yield number, pages[number[0]], ""
 
 
 def join_texts(paragraph) -> None:
@@ -100,7 +108,7 @@ def join_texts(paragraph) -> None:
     paragraph.extend(children)
 
 
-def inside_citation(node) -> bool:
+def inside_a_link(node) -> bool:
     while node is not None and not isinstance(node, (nodes.citation, nodes.reference)):
         node = node.parent
     return node is not None
@@ -148,7 +156,7 @@ class LinkRepository(SphinxTransform):
             target = f"/{target}{'.ipynb' if (Path(self.env.srcdir) / f'{target}.ipynb').exists() else '.md'}"
         path = Path(self.env.relfn2path(target, self.env.docname)[1]).resolve()
         is_a_path = isinstance(link, addnodes.download_reference) or "/" in target  # a word may also name a heading
-        return path if is_a_path and path.exists() else None
+        return path if is_a_path and path.exists() and path.is_relative_to(series.ROOT.resolve()) else None
 
 
 def setup(app):
@@ -156,5 +164,5 @@ def setup(app):
     app.connect("autodoc-process-docstring", layout)
     app.add_transform(LinkRepository)
     app.add_transform(LinkSpellings)
-    app.add_post_transform(LinkCitations)
+    app.add_post_transform(LinkWords)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
