@@ -132,7 +132,7 @@ def test_every_figure_has_its_alternative_text(built):
     for name in [page for page in PAGES if page != "search"]:
         article = html(built, name).split("<article", 1)[1].split("</article>")[0]
         alts = [unescape(alt) for alt in re.findall(r'<img\b[^>]*?\balt="([^"]*)"', article)]
-        assert len(alts) == article.count("<img") and all(alt.strip() for alt in alts)
+        assert len(alts) == article.count("<img") and all(re.search(r"\w \w", alt) for alt in alts)  # words, not a file
         if name in NOTEBOOKS:
             outputs = [output for cell in cells(name) for output in cell.get("outputs", [])]
             assert alts == [o.metadata["image/png"]["alt"] for o in outputs if "image/png" in o.get("data", {})]
