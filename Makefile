@@ -11,12 +11,13 @@ export JUPYTERLAB_WORKSPACES_DIR := $(CURDIR)/.venv/workspaces
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
-.PHONY: help lab run test check sync publish benchmark
+.PHONY: help lab run book test check sync publish benchmark
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make lab        open the series in JupyterLab (workspace side-by-side: 03, 04 and 05 in split view)"
 	@echo "make run        execute the whole series, and print a table"
+	@echo "make book       the series as a web book: build/book/index.html"
 	@echo "make test       all tests, the notebooks' outputs included (JOBS=$(JOBS) at a time)"
 	@echo "make check      lint and format"
 	@echo "make sync       copy the definitions that notebooks show from the package"
@@ -35,6 +36,10 @@ lab: $(READY)
 
 run: $(READY)
 	$(PY) tools/series.py run
+
+book: $(READY)
+	$(PY) -m sphinx -q -E -n -W --keep-going -d build/doctrees notebooks build/book
+	@echo "Open build/book/index.html"
 
 # The notebooks run apart from the tests, which set up their process in a way of their own (tests/conftest.py);
 # on one thread each, as processes side by side would only get in each other's way.

@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import companion
+
 ROOT = Path(__file__).parent.parent
 COMPARISON = "answer attribution benchmark challenge evaluation experiment heads pretrain results vectors"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -73,6 +75,16 @@ def test_the_results_go_into_the_package():
         path.name for pattern in setuptools["package-data"]["companion.assets.results"] for path in folder.glob(pattern)
     }
     assert packed == {"heads.csv", "predictions.parquet", "log_odds.parquet"}
+
+
+def test_the_citation_is_valid_and_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)  # what the format requires
+    assert (citation["cff-version"], citation["type"]) == ("1.2.0", "software")
+    assert [set(author) for author in citation["authors"]] == [{"name"}]
+    assert citation["version"] == companion.__version__
+    assert citation["license"] == PROJECT["license"]
+    assert citation["repository-code"] == PROJECT["urls"]["Repository"]
 
 
 def test_every_import_is_a_requirement():

@@ -31,6 +31,7 @@ def project(tmp_path):
     (tmp_path / "README.md").write_text(README)
     address = '[project.urls]\nRepository = "https://github.com/OWNER/bert-cnn"\n'
     (tmp_path / "pyproject.toml").write_text(address)
+    (tmp_path / "CITATION.cff").write_text("repository-code: https://github.com/OWNER/bert-cnn\n")
     return tmp_path
 
 
@@ -97,11 +98,12 @@ def test_publish_stamps_the_address_once(project):
     badge = "https://colab.research.google.com/github/OWNER/bert-cnn/blob/main/notebooks/01_small.ipynb"
     install = '%pip install -q "git+https://github.com/OWNER/bert-cnn"'
     path = write(project, new_markdown_cell(f"[badge]({badge})"), new_code_cell(install))
-    assert series.publish("ada/words", project) == ["pyproject.toml", "README.md", "01_small.ipynb"]
+    assert series.publish("ada/words", project) == ["pyproject.toml", "README.md", "CITATION.cff", "01_small.ipynb"]
     assert series.repository(project) == "ada/words"
     markdown, code = nbformat.read(path, as_version=4).cells
     assert markdown.source == f"[badge]({badge.replace('OWNER/bert-cnn', 'ada/words')})"
     assert code.source == install.replace("OWNER/bert-cnn", "ada/words")
+    assert (project / "CITATION.cff").read_text() == "repository-code: https://github.com/ada/words\n"
     assert (project / "README.md").read_text() == README.replace("OWNER/bert-cnn,", "ada/words,")
     assert series.publish("ada/words", project) == []
 

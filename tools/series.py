@@ -155,6 +155,8 @@ def sync(paths, check=False, root=ROOT) -> list[str]:
 
 # publish ------------------------------------------------------------
 
+STAMPED = ("pyproject.toml", "README.md", "CITATION.cff")
+
 
 def repository(root=ROOT) -> str:
     """owner/name, from the one place where it stands."""
@@ -163,7 +165,7 @@ def repository(root=ROOT) -> str:
 
 
 def publish(repo: str, root=ROOT) -> list[str]:
-    """Stamp owner/name into pyproject.toml, README.md and all notebooks; return the files that changed."""
+    """Stamp owner/name into the files that are `STAMPED` and all notebooks; return those that changed."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+", repo):
         raise SystemExit(f"REPO must be an owner and a name as on GitHub, like ada/bert-cnn, not '{repo}'.")
     # In a badge's link, in a Colab cell, and in a link to the repository itself:
@@ -173,7 +175,7 @@ def publish(repo: str, root=ROOT) -> list[str]:
         rf"|(?<=https://github\.com/){re.escape(repository(root))}(?![\w-])"
     )
     changed = []
-    for path in [root / "pyproject.toml", root / "README.md", *notebooks(root=root)]:
+    for path in [*(root / name for name in STAMPED), *notebooks(root=root)]:
         text = path.read_text(encoding="utf-8")
         stamped = re.sub(places, repo, text)
         if stamped != text:
