@@ -11,7 +11,7 @@ export JUPYTERLAB_WORKSPACES_DIR := $(CURDIR)/.venv/workspaces
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
-.PHONY: help lab run test check sync publish benchmark
+.PHONY: help lab run test check sync publish benchmark colab offline-bundle
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,8 @@ help:
 	@echo "make sync       copy the definitions that notebooks show from the package"
 	@echo "make publish    stamp the repository's address into badges and Colab cells: REPO=owner/name"
 	@echo "make benchmark  what the CNN head costs, what grouping and caching save, the four variants side by side"
+	@echo "make colab      execute the series on Colab's versions: COLAB_PYTHON=python3.13, where uv does not find one"
+	@echo "make offline-bundle  one folder to install from without a network: BUNDLE=folder"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or later is needed: make PYTHON=python3.11')"
@@ -29,9 +31,11 @@ $(READY): pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
+# No question about news and no look for a newer version: the series is read without a network, too.
+QUIET := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 lab: $(READY)
 	$(PY) -m jupyter lab workspaces import notebooks/side-by-side.jupyterlab-workspace
-	$(PY) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
+	$(PY) -m jupyter lab $(QUIET) $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
 
 run: $(READY)
 	$(PY) tools/series.py run
@@ -55,3 +59,9 @@ publish: $(READY)
 
 benchmark: $(READY)
 	$(PY) -m companion.benchmark
+
+colab: $(READY)
+	$(PY) tools/colab.py $(if $(COLAB_PYTHON),--python $(COLAB_PYTHON))
+
+offline-bundle: $(READY)
+	$(PY) tools/offline.py $(BUNDLE)
