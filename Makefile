@@ -8,6 +8,8 @@ CODE := $(wildcard companion tests tools examples notebooks)
 READY := .venv/.installed
 
 export JUPYTERLAB_WORKSPACES_DIR := $(CURDIR)/.venv/workspaces
+# JupyterLab neither asks about news nor looks for a newer version: the series is read without a network, too.
+export JUPYTER_CONFIG_PATH := $(CURDIR)/tools/jupyter
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
@@ -31,11 +33,9 @@ $(READY): pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
-# No question about news and no look for a newer version: the series is read without a network, too.
-QUIET := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 lab: $(READY)
-	$(PY) -m jupyter lab workspaces import notebooks/side-by-side.jupyterlab-workspace
-	$(PY) -m jupyter lab $(QUIET) $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
+	$(PY) -m jupyterlab workspaces import notebooks/side-by-side.jupyterlab-workspace
+	$(PY) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
 
 run: $(READY)
 	$(PY) tools/series.py run

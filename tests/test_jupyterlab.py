@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 TOKEN = "a-token-of-this-test"
 PATIENCE = 300  # seconds, for what takes one or two on a machine that does nothing else
 SHOWN = """() => {
-    const panel = window.jupyterapp.shell.currentWidget;
+    const panel = window.jupyterapp?.shell?.currentWidget;
     if (!panel?.content?.model || !panel.sessionContext) return null;
     return {
         name: panel.context.path,
@@ -43,6 +43,7 @@ class Server:
         self.project = folder / "project"
         (self.project / "notebooks").mkdir(parents=True)
         shutil.copy(ROOT / "Makefile", self.project)
+        shutil.copytree(ROOT / "tools" / "jupyter", self.project / "tools" / "jupyter")
         for path in [*series.notebooks(), *(ROOT / "notebooks").glob("*.jupyterlab-workspace")]:
             shutil.copy(path, self.project / "notebooks")
         for path in series.notebooks(root=self.project):  # no output and no number is left over from before
@@ -62,6 +63,7 @@ class Server:
         for name in ("server", "lab"):
             (folder / "config" / f"jupyter_{name}_config.json").write_text(json.dumps(settings))
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("COMPANION_", "MAKE"))}
+        environment["OMP_NUM_THREADS"] = "1"  # as in make test: others run beside this
         environment |= {"JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTERLAB_SETTINGS_DIR": str(folder / "lab")}
         self.log = (folder / "log").open("w+")
         self.process = subprocess.Popen(
@@ -116,13 +118,16 @@ def page(server):
         yield page
 
 
-def open_notebook(page, server, number: str) -> str:
+def wait_until(page, condition: str):
+    """Until a JavaScript expression is true; looking seldom leaves the processor to the kernel."""
+    page.wait_for_function(f"() => {condition}", polling=500)
+
+
+def open_notebook(page, server, number: str) -> None:
     """Open one of the series, and wait for its kernel."""
     name = f"notebooks/{series.notebooks([number])[0].name}"
     page.goto(f"{server.address}/lab/tree/{name}?token={TOKEN}")
-    page.wait_for_function(f"name => (({SHOWN})() ?? {{}}).name == name", arg=name)
-    page.wait_for_function(f"() => ({SHOWN})().kernel == 'idle'")
-    return name
+    wait_until(page, f"({SHOWN})()?.name == '{name}' && ({SHOWN})().kernel == 'idle'")
 
 
 def restart_and_run_all(page) -> list[dict]:
@@ -130,13 +135,9 @@ def restart_and_run_all(page) -> list[dict]:
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Restart Kernel and Run All Cells…").click()
     page.get_by_role("button", name="Confirm Kernel Restart").click()
-    finished = f"""() => {{
-        const cells = ({SHOWN})().cells;
-        return cells.every((c) => c.execution_count)
-            || cells.some((c) => c.outputs.some((o) => o.output_type == "error"));
-    }}"""
-    page.wait_for_function(finished)
-    page.wait_for_function(f"() => ({SHOWN})().kernel == 'idle'")
+    failed = "cells.some((c) => c.outputs.some((o) => o.output_type == 'error'))"
+    wait_until(page, f"(({{cells}}) => cells.every((c) => c.execution_count) || {failed})(({SHOWN})())")
+    wait_until(page, f"({SHOWN})().kernel == 'idle'")
     return page.evaluate(SHOWN)["cells"]
 
 
@@ -178,7 +179,7 @@ def tags(cell):
 def test_the_workspace_opens_03_04_and_05_side_by_side(page, server):
     page.goto(f"{server.address}/lab/workspaces/side-by-side?token={TOKEN}")
     panels = page.locator(".jp-NotebookPanel")
-    page.wait_for_function("() => document.querySelectorAll('.jp-NotebookPanel .jp-RenderedMarkdown h1').length == 3")
+    wait_until(page, "document.querySelectorAll('.jp-NotebookPanel .jp-RenderedMarkdown h1').length == 3")
     boxes = sorted((panel.bounding_box() for panel in panels.all()), key=lambda box: box["x"])
     titles = {panel.bounding_box()["x"]: panel.locator("h1").first.inner_text() for panel in panels.all()}
     assert [title[:2] for _, title in sorted(titles.items())] == ["03", "04", "05"]
