@@ -1,5 +1,6 @@
 """Colab, as far as it can be had without Colab: its versions, and its way to install the companion."""
 
+import ast
 import json
 import re
 import shutil
@@ -105,6 +106,7 @@ def colab(tmp_path_factory):
     (tmp_path / "kernels" / "colab" / "kernel.json").write_text(json.dumps(kernel))
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")  # other tests run beside
         monkeypatch.delenv("PYTHONPATH", raising=False)
         monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")  # which pip reads as "none": setuptools is there already
         monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
@@ -145,13 +147,15 @@ def test_notebook_00_runs_alone_on_colab(tmp_path, repository, colab):
 
 
 def test_every_notebook_begins_on_colab(tmp_path, repository, colab):
-    """What each installs, imports and does first; all in one kernel, where an import costs its time only once."""
+    """What each installs, sets up and imports anywhere; all in one kernel, where a library is loaded only once."""
     installed, packages = colab
     before = files(installed)
     beginnings = nbformat.v4.new_notebook()
     for path in series.notebooks():
         cells = [cell for cell in as_on_colab(path, repository).cells if cell.cell_type == "code"]
-        beginnings.cells += cells[:3]
+        nodes = [node for cell in cells[1:] for node in ast.parse(cell.source).body]
+        imports = [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+        beginnings.cells += [*cells[:2], nbformat.v4.new_code_cell("\n".join(imports))]
     alone = tmp_path / "alone"
     alone.mkdir()
 
