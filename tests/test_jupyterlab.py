@@ -24,7 +24,7 @@ pytestmark = [
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "a-token-of-this-test"
-PATIENCE = 300  # seconds, for what takes one or two on a machine that does nothing else
+PATIENCE = 600  # seconds, for what takes one minute on a machine that does nothing else
 SHOWN = """() => {
     const panel = window.jupyterapp?.shell?.currentWidget;
     if (!panel?.content?.model || !panel.sessionContext) return null;
