@@ -8,10 +8,12 @@ CODE := $(wildcard companion tests tools examples notebooks)
 READY := .venv/.installed
 
 export JUPYTERLAB_WORKSPACES_DIR := $(CURDIR)/.venv/workspaces
+# JupyterLab neither asks about news nor looks for a newer version: the series is read without a network, too.
+export JUPYTER_CONFIG_PATH := $(CURDIR)/tools/jupyter
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
-.PHONY: help lab run book test check sync publish benchmark
+.PHONY: help lab run book test check sync publish benchmark colab offline-bundle
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +25,8 @@ help:
 	@echo "make sync       copy the definitions that notebooks show from the package"
 	@echo "make publish    stamp the repository's address into badges and Colab cells: REPO=owner/name"
 	@echo "make benchmark  what the CNN head costs, what grouping and caching save, the four variants side by side"
+	@echo "make colab      execute the series on Colab's versions: COLAB_PYTHON=python3.13, where uv does not find one"
+	@echo "make offline-bundle  one folder to install from without a network: BUNDLE=folder"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or later is needed: make PYTHON=python3.11')"
@@ -31,8 +35,8 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 lab: $(READY)
-	$(PY) -m jupyter lab workspaces import notebooks/side-by-side.jupyterlab-workspace
-	$(PY) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
+	$(PY) -m jupyterlab workspaces import notebooks/side-by-side.jupyterlab-workspace
+	$(PY) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
 
 run: $(READY)
 	$(PY) tools/series.py run
@@ -60,3 +64,9 @@ publish: $(READY)
 
 benchmark: $(READY)
 	$(PY) -m companion.benchmark
+
+colab: $(READY)
+	$(PY) tools/colab.py $(if $(COLAB_PYTHON),--python $(COLAB_PYTHON))
+
+offline-bundle: $(READY)
+	$(PY) tools/offline.py $(BUNDLE)

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import io
 import logging
+import re
 import textwrap
 
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]  # Okabe & Ito 2008
@@ -74,7 +75,9 @@ def light_up(text: str, spans, title: str = "") -> None:
     """Show a text with some of its words on a coloured ground: `lit_html`."""
     from IPython.display import display
 
-    display({"text/html": lit_html(text, spans, title), "text/plain": f"{title} {text}".strip()}, raw=True)
+    page = lit_html(text, spans, title)
+    plain = html.unescape(re.sub(r"<.+?>", "", page)).strip()  # its brackets say it, too
+    display({"text/html": page, "text/plain": plain}, raw=True)
 
 
 def lit_figure(text: str, spans, width: int = 100):
@@ -115,7 +118,8 @@ def side_by_side(**definitions) -> None:
     from IPython.display import display
 
     sources = {name.replace("_", " "): textwrap.dedent(inspect.getsource(d)) for name, d in definitions.items()}
-    column = '<div style="flex: 1 1 22em; min-width: 0"><b>{}</b><pre style="overflow-x: auto">{}</pre></div>'
+    pre = '<pre style="overflow-x: auto; white-space: pre; word-break: normal">{}</pre>'  # no line is broken
+    column = f'<div style="flex: 1 1 22em; min-width: 0"><b>{{}}</b>{pre}</div>'
     columns = "".join(column.format(name, html.escape(source)) for name, source in sources.items())
     plain = "\n\n".join(f"# {name}\n{source}" for name, source in sources.items())
     page = f'<div style="display: flex; flex-wrap: wrap; gap: 1em">{columns}</div>'

@@ -6,7 +6,10 @@ A name is "embedded" (the small BERT in this package), a folder in Hugging Face 
 
 import json
 import os
+import re
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
@@ -80,10 +83,27 @@ def load_keras_encoder(name: str = DEFAULT_ENCODER):
             f"The Keras variants need a BERT encoder, and '{name}' is of type '{settings.get('model_type')}'; "
             "the PyTorch variants take it."
         )
+    sizes = {"max_sequence_length": settings.get("max_position_embeddings", 512)}
     dropout = settings.get("hidden_dropout_prob", 0.1)
-    backbone = keras_hub.models.BertBackbone.from_preset(str(folder), dropout=dropout, dtype="float32")
+    with TemporaryDirectory() as preset:
+        _copy_in_names_of_bert_base(folder, Path(preset))
+        backbone = keras_hub.models.BertBackbone.from_preset(preset, dropout=dropout, dtype="float32", **sizes)
     backbone.get_layer("pooled_dense").trainable = False  # BERT's [CLS] output is not used: no gradient reaches it
     return backbone
+
+
+def _copy_in_names_of_bert_base(folder: Path, preset: Path) -> None:
+    """Weights and settings under the only names that KerasHub 0.26 can read: bert., gamma, beta."""
+    from safetensors.numpy import load_file, save_file
+
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    tensors = {}
+    for path in folder.glob("*.safetensors"):
+        for name, tensor in load_file(path).items():
+            name = re.sub(r"LayerNorm\.(weight|bias)$", lambda found: old[found[0]], name)
+            tensors["bert." + name.removeprefix("bert.")] = tensor
+    save_file(tensors, preset / "model.safetensors")
+    shutil.copyfile(folder / "config.json", preset / "config.json")
 
 
 def _settings(folder: Path) -> dict:

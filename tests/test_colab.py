@@ -1,5 +1,6 @@
 """Colab, as far as it can be had without Colab: its versions, and its way to install the companion."""
 
+import ast
 import json
 import re
 import shutil
@@ -10,9 +11,12 @@ import venv
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from uv import find_uv_bin
 
+from companion import encoders
 from tools import series
 
 ROOT = Path(__file__).parent.parent
@@ -72,9 +76,10 @@ def repository(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def colab(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def colab(tmp_path_factory):
     """A fresh environment with Colab's stub and all we depend on, but no companion; its kernel is "colab"."""
+    tmp_path = tmp_path_factory.mktemp("colab")
     site = sysconfig.get_path("purelib")
     # The packages of this environment, less ours; dill takes modules for installed ones only in a folder of this name.
     installed = tmp_path / "installed" / "site-packages"
@@ -99,21 +104,35 @@ def colab(tmp_path, monkeypatch):
     }
     (tmp_path / "kernels" / "colab").mkdir(parents=True)
     (tmp_path / "kernels" / "colab" / "kernel.json").write_text(json.dumps(kernel))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")  # which pip reads as "none": setuptools is there already
-    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
-    return installed, packages
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")  # other tests run beside
+        monkeypatch.delenv("PYTHONPATH", raising=False)
+        monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")  # which pip reads as "none": setuptools is there already
+        monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+        yield installed, packages
 
 
-def test_notebook_00_runs_alone_on_colab(tmp_path, repository, colab):
-    installed, packages = colab
-    before, mine = files(installed), files(packages)
-    notebook = nbformat.read(series.notebooks(["00"])[0], as_version=4)
+def as_on_colab(path, repository):
+    """A notebook whose Colab cell installs from the repository at hand."""
+    notebook = nbformat.read(path, as_version=4)
     address = f"git+https://github.com/{series.repository()}"
     cell = next(cell for cell in notebook.cells if "colab" in cell.metadata.get("tags", []))
     assert address in cell.source
     cell.source = cell.source.replace(address, f"git+{repository.as_uri()}")
+    return notebook
+
+
+def assert_only_the_companion_was_installed(installed, packages, before):
+    assert files(installed) == before
+    added = {name.split("-")[0] for name in files(packages)} - {"colab.pth"}
+    assert added == {"companion", "bert_cnn_companion"}
+
+
+def test_notebook_00_runs_alone_on_colab(tmp_path, repository, colab):
+    installed, packages = colab
+    before = files(installed)
+    notebook = as_on_colab(series.notebooks(["00"])[0], repository)
     question = "import companion, sys; print(companion.__file__, sys.modules['google.colab'])"
     notebook.cells.append(nbformat.v4.new_code_cell(question))
     alone = tmp_path / "alone"
@@ -124,6 +143,37 @@ def test_notebook_00_runs_alone_on_colab(tmp_path, repository, colab):
     assert failure is None, failure
     answer = notebook.cells[-1].outputs[0].text
     assert answer.startswith(str(packages / "companion" / "__init__.py")), answer
-    assert files(installed) == before
-    added = {name.split("-")[0] for name in files(packages) - mine}
-    assert added == {"companion", "bert_cnn_companion"}
+    assert_only_the_companion_was_installed(installed, packages, before)
+
+
+def test_every_notebook_begins_on_colab(tmp_path, repository, colab):
+    """What each installs, sets up and imports anywhere; all in one kernel, where a library is loaded only once."""
+    installed, packages = colab
+    before = files(installed)
+    beginnings = nbformat.v4.new_notebook()
+    for path in series.notebooks():
+        cells = [cell for cell in as_on_colab(path, repository).cells if cell.cell_type == "code"]
+        nodes = [node for cell in cells[1:] for node in ast.parse(cell.source).body]
+        imports = [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+        beginnings.cells += [*cells[:2], nbformat.v4.new_code_cell("\n".join(imports))]
+    alone = tmp_path / "alone"
+    alone.mkdir()
+
+    failure = series.execute(beginnings, alone, kernel="colab")
+
+    assert failure is None, failure
+    assert_only_the_companion_was_installed(installed, packages, before)
+
+
+def test_kerashub_is_given_the_only_names_that_colabs_release_reads(random_encoder, tmp_path):
+    encoders._copy_in_names_of_bert_base(Path(random_encoder), tmp_path)
+    saved, given = load_file(Path(random_encoder) / "model.safetensors"), load_file(tmp_path / "model.safetensors")
+    layer = "encoder.layer.1.output"
+    names = {
+        "embeddings.LayerNorm.weight": "bert.embeddings.LayerNorm.gamma",
+        f"{layer}.LayerNorm.bias": f"bert.{layer}.LayerNorm.beta",
+        f"{layer}.dense.weight": f"bert.{layer}.dense.weight",
+    }
+    for name, new in names.items():
+        np.testing.assert_array_equal(saved[name], given[new])
+    assert len(given) == len(saved)
