@@ -234,3 +234,16 @@ def test_every_task_has_a_naive_answer_that_fails():
     for number, path in enumerate(coursework.sources(), 1):
         tasks = {cell.id for cell in read(path).cells if is_solution(cell) and not is_grade(cell)}
         assert tasks == {task for assignment, task, *_ in NAIVE if assignment == number}
+
+
+def test_a_forgotten_return_is_named(given):
+    """The check after each task raises its own sentence, and no TypeError."""
+    for number, path in enumerate(coursework.sources(), 1):
+        cells = read(path).cells
+        namespace = given(number, cells)
+        for cell, check in itertools.pairwise(cells):
+            if is_solution(cell) and not is_grade(cell):
+                cell.source = answered(cell.source, "pass")
+                error = execute([cell, check], dict(namespace)).get(check.id)
+                assert isinstance(error, AssertionError), (check.id, error)
+                assert "return" in str(error), (check.id, error)
