@@ -13,7 +13,7 @@ export JUPYTER_CONFIG_PATH := $(CURDIR)/tools/jupyter
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
-.PHONY: help lab run book test check sync publish benchmark colab offline-bundle
+.PHONY: help lab run book test check sync publish coursework grade benchmark colab offline-bundle
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make check      lint and format"
 	@echo "make sync       copy the definitions that notebooks show from the package"
 	@echo "make publish    stamp the repository's address into badges and Colab cells: REPO=owner/name"
+	@echo "make coursework build the students' version of the assignments, without solutions and hidden tests"
 	@echo "make benchmark  what the CNN head costs, what grouping and caching save, the four variants side by side"
 	@echo "make colab      execute the series on Colab's versions: COLAB_PYTHON=python3.13, where uv does not find one"
 	@echo "make offline-bundle  one folder to install from without a network: BUNDLE=folder"
@@ -61,6 +62,9 @@ sync: $(READY)
 
 publish: $(READY)
 	$(PY) tools/series.py publish "$(REPO)"
+
+coursework: $(READY)
+	$(PY) tools/coursework.py build
 
 benchmark: $(READY)
 	$(PY) -m companion.benchmark
