@@ -65,7 +65,8 @@ class Kernel:
         self.context = context
         self.client = BlockingKernelClient(connection_file=connection, context=context)
         self.client.load_connection_file()
-        self.client.start_channels(stdin=False, hb=False)
+        self.client.start_channels(iopub=False, stdin=False, hb=False)
+        self.iopub = self.client.connect_iopub()
         if self.run("pass", seconds=max(60, limits.cell_seconds)).status != "ok":
             self.gone = self.gone or "Python did not start"
 
@@ -87,17 +88,16 @@ class Kernel:
             None,
             self.client.execute(code, store_history=remember, allow_stdin=False, stop_on_error=False),
         )
-        shell, iopub = self.client.shell_channel, self.client.iopub_channel
-        poller = zmq.Poller()
-        poller.register(shell.socket, zmq.POLLIN)
-        poller.register(iopub.socket, zmq.POLLIN)
+        shell, poller = self.client.shell_channel.socket, zmq.Poller()
+        poller.register(shell, zmq.POLLIN)
+        poller.register(self.iopub, zmq.POLLIN)
         deadline, idle, told = time.monotonic() + seconds, False, False
         while not (reply and idle):
             ready = dict(poller.poll(100))
-            if iopub.socket in ready and (message := receive(iopub, request)):
+            if self.iopub in ready and (message := self.receive(self.iopub, request)):
                 idle = idle or message["content"].get("execution_state") == "idle"
                 self.collect(message, ending.outputs)
-            if shell.socket in ready and (message := receive(shell, request)):
+            if shell in ready and (message := self.receive(shell, request)):
                 reply = message["content"]
                 answered = time.monotonic()
             if reply and time.monotonic() > answered + 1:  # its last word got lost, as too long messages do
@@ -109,9 +109,12 @@ class Kernel:
                     return self.end(ending, f"did not stop after {seconds:g} s")
                 told, deadline = True, time.monotonic() + GRACE
                 self.client.control_channel.send(self.client.session.msg("interrupt_request"))
-        if not idle and not self.cut:
+        if not idle:
             self.cut = True
             ending.outputs.append(nbformat.v4.new_output("stream", name="stdout", text=CUT))
+            self.iopub.close(linger=0)  # it is closed already by a message that was too long, and does not come back
+            self.iopub = self.client.connect_iopub()
+            time.sleep(0.3)
         if told:
             ending.status, ending.message = "timeout", f"stopped after {seconds:g} s"
         elif reply.get("status") != "ok":
@@ -130,6 +133,14 @@ class Kernel:
             return Ending("tampered", f"the notebook's code has replaced {', '.join(replaced)}")
         return self.run(code, seconds, remember=False)
 
+    def receive(self, channel, request: str) -> dict | None:
+        """The next message, if it answers this request. One that cannot be read is none."""
+        try:
+            _, message = self.client.session.recv(channel)
+        except Exception:  # not signed, not JSON: nothing that a kernel sends by itself
+            return None
+        return message if message and message["parent_header"].get("msg_id") == request else None
+
     def end(self, ending: Ending, why: str) -> Ending:
         self.gone = why
         self.guard.kill()
@@ -139,27 +150,21 @@ class Kernel:
     def collect(self, message: dict, outputs: list) -> None:
         """Keep an output, joined to the stream before it, as long as the notebook's share lasts."""
         kind, content = message["msg_type"], message["content"]
-        if kind not in ("stream", "display_data", "execute_result", "error") or self.cut:
+        if kind not in ("stream", "display_data", "execute_result", "error"):
             return
-        self.kept += sum(len(str(value)) for value in content.values())
-        if self.kept > self.limits.output_kb * 1000:
+        size = sum(len(str(value)) for value in content.values())
+        self.kept += size
+        if self.kept > 1000 * self.limits.output_kb and not (
+            kind == "execute_result" and size < 1000
+        ):  # a test's number
             self.cut = True
-            room = self.limits.output_kb * 10
-            text = content["text"][:room] if kind == "stream" else ""
-            outputs.append(nbformat.v4.new_output("stream", name="stdout", text=text + CUT))
+            if not (outputs and outputs[-1].get("text", "").endswith(CUT)):
+                text = content["text"][: 10 * self.limits.output_kb] if kind == "stream" else ""
+                outputs.append(nbformat.v4.new_output("stream", name="stdout", text=text + CUT))
         elif kind == "stream" and outputs and outputs[-1].get("name") == content["name"]:
             outputs[-1].text += content["text"]
         else:
             outputs.append(nbformat.v4.output_from_msg(message))
-
-
-def receive(channel, request: str) -> dict | None:
-    """The next message, if it answers this request. One that cannot be read is none."""
-    try:
-        message = channel.get_msg(timeout=0)
-    except Exception:  # not signed, not JSON: nothing that a kernel sends by itself
-        return None
-    return message if message["parent_header"].get("msg_id") == request else None
 
 
 def files_beside(folder: Path | None) -> list[Path]:

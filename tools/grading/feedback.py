@@ -7,9 +7,11 @@ import html
 import re
 from copy import deepcopy
 
+import bleach
 import nbformat
 from nbconvert import HTMLExporter
 from nbconvert.filters import strip_ansi
+from pygments.formatters import HtmlFormatter
 
 WITHHELD = "[Withheld: this output repeats hidden tests.]\n"
 OUTCOMES = {
@@ -19,18 +21,25 @@ OUTCOMES = {
     "stopped": "ended the process",
     "tampered": "checks were tampered with",
     "not run": "was not run",
-    "by hand": "graded by a person",
+    "by hand": "for a person to grade",
+    "blank": "no answer",
 }
+TAGS = bleach.ALLOWED_TAGS | set(
+    "h1 h2 h3 h4 h5 h6 p br hr div span pre img table thead tbody tr th td sub sup del dl dt dd".split()
+)
+ATTRIBUTES = {"*": ["class", "id", "title"], "a": ["href"], "img": ["src", "alt"]}
 STYLE = """
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; }
 table { border-collapse: collapse; margin: 1rem 0; }
 td, th { padding: .3rem .8rem; border: 1px solid #bbb; text-align: left; }
 pre { overflow-x: auto; padding: .6rem; background: #f5f5f5; white-space: pre-wrap; overflow-wrap: anywhere; }
-.jp-InputPrompt, .jp-OutputPrompt, .anchor-link { display: none; } img { max-width: 100%; }
-.jp-OutputArea pre { background: none; border-left: 3px solid #bbb; }
-td.outcome { overflow-wrap: anywhere; }
+img { max-width: 100%; }
+.jp-OutputArea pre, .output_area pre { background: none; border-left: 3px solid #bbb; }
+.anchor-link { display: none; }
+td.outcome { overflow-wrap: anywhere; white-space: pre-line; }
 .note { border-left: 4px solid #0072b2; padding: .2rem .8rem; background: #eef5fa; }
 """
+COLOURS = HtmlFormatter(style="bw").get_style_defs(".highlight")
 
 
 def withhold(cells: list, hidden: set[str]) -> list[str]:
@@ -67,20 +76,23 @@ def page(record: dict, points: dict[str, tuple[float | None, str]]) -> str:
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
         f'<meta http-equiv="Content-Security-Policy" content="{csp}">\n'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}{COLOURS}</style></head>\n'
         f"<body><h1>{title}</h1>\n<p><strong>{score:g} of {record['max_score']:g} points</strong>{waiting}.</p>\n"
         f"{table}\n{notes}\n{body(record['notebook'])}</body></html>\n"
     )
 
 
 def row(cell: dict, score: float | None, comment: str) -> str:
-    said = ": ".join(filter(None, [OUTCOMES[cell["status"]], cell["message"], comment]))
+    said = ": ".join(filter(None, [OUTCOMES[cell["status"]], re.sub(r"\n\s*\n", "\n", cell["message"])]))
+    said = "\n".join(filter(None, [said, comment]))
     points = f"{'?' if score is None else format(score, 'g')} / {cell['max_score']:g}"
     return f'<tr><td>{html.escape(cell["cell"])}</td><td>{points}</td><td class="outcome">{html.escape(said)}</td></tr>'
 
 
 def body(notebook: dict | None) -> str:
+    """The notebook as HTML: text, tables and pictures, whatever else a submission put into it."""
     if notebook is None:
         return ""
-    exporter = HTMLExporter(template_name="basic", sanitize_html=True)
-    return exporter.from_notebook_node(nbformat.from_dict(deepcopy(notebook)))[0]
+    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    text, _ = exporter.from_notebook_node(nbformat.from_dict(deepcopy(notebook)))
+    return bleach.clean(text, tags=TAGS, attributes=ATTRIBUTES, protocols={"http", "https", "data"}, strip=True)

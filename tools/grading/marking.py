@@ -42,10 +42,10 @@ def run_all(notebook, kernel: Kernel, limits: Limits) -> list[Ending | None]:
     """Run the code cells in order; tests apart, so that they are not in the notebook's history."""
     endings = []
     for cell in notebook.cells:
-        if cell.cell_type != "code" or not cell.source.strip():
-            endings.append(None)
-        elif is_test(cell):
+        if is_test(cell):
             endings.append(kernel.test(cell.source, limits.cell_seconds))
+        elif cell.cell_type != "code" or not cell.source.strip():
+            endings.append(None)
         else:
             endings.append(kernel.run(cell.source, limits.cell_seconds))
     return endings
@@ -69,14 +69,9 @@ def mark(record: dict, notebook, endings: list[Ending | None], cut: bool) -> Non
             continue
         name, most = preflight.grade_id(cell), float(cell.metadata.nbgrader.points)
         if is_test(cell):
-            score, status, message = (
-                points(cell, ending or Ending()),
-                (ending or Ending()).status,
-                (ending or Ending()).message,
-            )
+            score, status, message = points(cell, ending), ending.status, ending.message
         else:
-            score = None if changed(cell) else 0.0
-            status, message = "by hand", "" if changed(cell) else "no answer was given"
+            score, status, message = (None, "by hand", "") if changed(cell) else (0.0, "blank", "")
         record["cells"].append({"cell": name, "score": score, "max_score": most, "status": status, "message": message})
     if cut:
         record["notes"].append("it printed more than is kept; the rest was cut")
