@@ -1,0 +1,152 @@
+"""Builds the coursework: from notebooks with solutions and hidden tests, what students get.
+
+python tools/coursework.py build [--into FOLDER]
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+from nbgrader.nbgraderformat import MetadataValidator
+from nbgrader.preprocessors import (
+    CheckCellMetadata,
+    ClearHiddenTests,
+    ClearMarkScheme,
+    ClearOutput,
+    ClearSolutions,
+    ComputeChecksums,
+    LockCells,
+)
+from nbgrader.utils import is_grade, is_solution
+from traitlets.config import PyFileConfigLoader
+
+ROOT = Path(__file__).parent.parent
+COURSE = Path("notebooks", "coursework")
+SOURCE, RELEASE, CONFIG = COURSE / "source", COURSE / "release", COURSE / "nbgrader_config.py"
+# nbgrader's own steps and order (GenerateAssignment) without SaveCells, which keeps a database.
+STEPS = [LockCells, ClearSolutions, ClearOutput, CheckCellMetadata]
+STEPS += [ClearHiddenTests, ClearMarkScheme, ComputeChecksums, CheckCellMetadata]
+REGIONS = {"SOLUTION": is_solution, "HIDDEN TESTS": is_grade}  # what may stand in which cells
+
+
+def sources(root: Path = ROOT) -> list[Path]:
+    """NAME/NAME.ipynb of each assignment, in order."""
+    return sorted(path for path in (root / SOURCE).glob("*/*.ipynb") if path.stem == path.parent.name)
+
+
+def build(root: Path = ROOT, into: Path | None = None) -> list[Path]:
+    """Write the students' version of every assignment, into NAME/NAME.ipynb each; the paths.
+
+    Raises ValueError, with one sentence and before anything is written, for a source that is not in order, and for a
+    version that would hold a part of a solution or of a hidden test.
+    """
+    paths = sources(root)
+    if not paths:
+        raise ValueError(f"There is no assignment in {root / SOURCE}: each is a folder NAME with a NAME.ipynb.")
+    config = PyFileConfigLoader(CONFIG.name, str(root / COURSE)).load_config()
+    released = {}
+    for path in paths:
+        source = nbformat.read(path, as_version=4)
+        check(source, path.stem)
+        release, resources = nbformat.from_dict(source), {}
+        for step in STEPS:
+            release, resources = step(config=config).preprocess(release, resources)
+        if found := leaks(source, release):
+            raise ValueError(f"{path.stem}: the students' version would show {found[0]!r}.")
+        released[path.stem] = release
+    written = []
+    for name, release in released.items():
+        path = (into or root / RELEASE) / name / f"{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(nbformat.writes(release) + "\n", encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+        written.append(path)
+    return written
+
+
+def check(source, name: str) -> None:
+    """Raises ValueError, with one sentence that names the cell, for a source that cannot be built or graded."""
+    seen = {}
+    for number, cell in enumerate(source.cells, 1):
+        where, meta = f"{name}, cell {number}", cell.metadata.get("nbgrader", {})
+        list(outside(cell, where))
+        if not any(meta.get(kind) for kind in ("grade", "solution", "locked", "task")):
+            continue
+        if not (grade_id := meta.get("grade_id")):
+            raise ValueError(f"{where} has no grade_id.")
+        if grade_id in seen:
+            raise ValueError(f"{where} has the grade_id '{grade_id}', which cell {seen[grade_id]} has already.")
+        seen[grade_id] = number
+        points = meta.get("points")
+        if (meta.get("grade") or meta.get("task")) and not (isinstance(points, (int, float)) and points > 0):
+            raise ValueError(f"{where} ({grade_id}) is graded, but its points are {points} and not a number above 0.")
+    try:
+        MetadataValidator().validate_nb(source)
+    except Exception as error:  # its own ValidationError, jsonschema's, and two about versions
+        raise ValueError(f"{name}: nbgrader does not accept its metadata: {str(error).splitlines()[0]}") from None
+
+
+def outside(cell, where: str = ""):
+    """The lines of a cell that students may see: those outside solutions and hidden tests."""
+    region = None
+    for line in cell.source.split("\n"):
+        begins = re.search(r"BEGIN (SOLUTION|HIDDEN TESTS)", line)
+        ends = re.search(r"END (SOLUTION|HIDDEN TESTS)", line)
+        if begins and region:
+            raise ValueError(f"{where}: '{begins[0]}' stands inside another region, {region}.")
+        if begins and not REGIONS[begins[1]](cell):
+            raise ValueError(f"{where}: '{begins[0]}' stands in a cell that is not marked for it.")
+        if ends and ends[1] != region:
+            raise ValueError(f"{where}: '{ends[0]}' closes a region that was not opened.")
+        if not (begins or ends or region):
+            yield line
+        region = begins[1] if begins else None if ends else region
+    if region:
+        raise ValueError(f"{where}: 'BEGIN {region}' is never closed.")
+
+
+def leaks(source, release) -> list[str]:
+    """Lines of solutions and hidden tests that the release shows, and whatever else it should not hold.
+
+    A line such as `import numpy as np` may stand on both sides; it has leaked if it occurs more often than outside.
+    """
+    allowed, secret = Counter(), Counter()
+    for cell in source.cells:
+        lines = [line.strip() for line in cell.source.split("\n")]
+        whole = is_solution(cell) and not any("BEGIN SOLUTION" in line for line in lines)
+        visible = Counter() if whole else Counter(line.strip() for line in outside(cell))
+        allowed += visible
+        secret += Counter(lines) - visible
+    shown = Counter(line.strip() for cell in release.cells for line in cell.source.split("\n"))
+    found = [line for line in shown if line and secret[line] and shown[line] > allowed[line]]
+    for cell in release.cells:
+        found += [f"an output of {cell.id}"] if cell.get("outputs") else []
+        found += [f"an attachment of {cell.id}"] if cell.get("attachments") else []
+        found += [f"metadata of {cell.id}: {more}" for more in set(cell.metadata) - {"nbgrader", "tags"} - set(LOCKS)]
+    return found
+
+
+LOCKS = ("deletable", "editable")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("build")
+    command.add_argument("--into", type=Path, help=f"folder to write to (default: {RELEASE.as_posix()})")
+    args = parser.parse_args()
+    try:
+        for path in build(into=args.into):
+            print(os.path.relpath(path))
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
