@@ -498,11 +498,11 @@ def test_a_broken_assignment_is_told_before_work_begins(small, tmp_path):
     notebook.cells[3].source = notebook.cells[3].source.replace("### END HIDDEN TESTS", "")
     path = tmp_path / "source" / NAME / f"{NAME}.ipynb"
     path.write_text(nbformat.writes(notebook), encoding="utf-8")
-    assert "windows cannot be used: No end hidden tests" in sentence(arguments)
+    assert "windows cannot be used: windows, cell 4: 'BEGIN HIDDEN TESTS' is never closed" in sentence(arguments)
     notebook = source_notebook()
     notebook.cells.append(nbformat.from_dict({**notebook.cells[3], "id": "twin"}))
     path.write_text(nbformat.writes(notebook), encoding="utf-8")
-    assert "cells with the same grade_id: test_windows" in sentence(arguments)
+    assert "has the grade_id 'test_windows', which cell 4 has already" in sentence(arguments)
     assert ran == []
 
 

@@ -1,7 +1,6 @@
 """What there is to grade: the course's assignments, and what students handed in."""
 
 import hashlib
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from nbgrader import utils
 from nbgrader.preprocessors import ClearHiddenTests
 from traitlets.config import Config, PyFileConfigLoader
 
+from tools import coursework
 from tools.grading import preflight
 from tools.grading.execution import files_beside
 
@@ -50,12 +50,10 @@ def load_assignments(folder: Path) -> dict[str, Assignment]:
         text = path.read_text(encoding="utf-8")
         try:
             source = preflight.read(text)
-            released = preflight.release(source, config)
-        except (preflight.NotANotebook, RuntimeError) as error:
-            raise SystemExit(f"The assignment {path.stem} cannot be used: {error}.") from error
-        counts = Counter(map(preflight.grade_id, filter(preflight.grade_id, source.cells)))
-        if twice := [name for name, count in counts.items() if count > 1]:
-            raise SystemExit(f"The assignment {path.stem} has cells with the same grade_id: {', '.join(twice)}.")
+            coursework.check(source, path.stem)
+        except ValueError as error:
+            raise SystemExit(f"The assignment {path.stem} cannot be used: {error}") from error
+        released = preflight.release(source, config)
         graded = [cell for cell in source.cells if is_graded(cell)]
         if not graded:
             raise SystemExit(f"The assignment {path.stem} has no graded cell.")

@@ -99,8 +99,10 @@ def for_the_student(record: dict, notebook, assignment: Assignment, show_hidden:
         return notebook
     blank = preflight.by_id(assignment.released)
     for cell in notebook.cells:
+        if (name := preflight.grade_id(cell)) and not utils.is_solution(cell):
+            cell.source = blank[name].source
         if is_test(cell):
-            cell.source, cell.outputs = blank[preflight.grade_id(cell)].source, []
+            cell.outputs = []
     for cell in record["cells"]:
         if feedback.repeats(cell["message"], assignment.hidden):
             cell["message"] = feedback.WITHHELD.strip()

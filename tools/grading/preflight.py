@@ -13,8 +13,9 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.validator import normalize
 from nbgrader import utils
-from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions, ComputeChecksums, LockCells
 from traitlets.config import Config
+
+from tools import coursework
 
 ALIKE = 0.5  # how alike two cells' texts must be to take one for the other
 MOST_CELLS = 500
@@ -57,9 +58,9 @@ def read(text: str) -> NotebookNode:
 
 
 def release(source: NotebookNode, config: Config | None = None) -> NotebookNode:
-    """The students' version of a source notebook: no solutions, no hidden tests, checksums that show changes."""
+    """The students' version of a source notebook, with the checksums that show what was changed."""
     notebook = deepcopy(source)
-    for step in (LockCells, ClearSolutions, ClearHiddenTests, ComputeChecksums):
+    for step in coursework.STEPS:
         notebook, _ = step(config=config).preprocess(notebook, {})
     return notebook
 

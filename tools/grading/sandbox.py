@@ -37,8 +37,8 @@ WHY_NOT = "needs Linux with unshare, pivot_root, setpriv and prlimit, and user n
 class Limits:
     """What one submission may use."""
 
-    cell_seconds: float = 120
-    seconds: float = 600
+    cell_seconds: float = 240
+    seconds: float = 900
     memory_mb: int = 6000
     disk_mb: int = 256
     output_kb: int = 1000
