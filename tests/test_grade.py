@@ -13,7 +13,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tools import grade
+from tools import coursework, grade
 from tools.grading import course, ledger, marking, preflight, sandbox
 
 ROOT = Path(__file__).parent.parent
@@ -463,6 +463,46 @@ def test_a_changed_assignment_or_limit_grades_all_again(small, tmp_path):
     source.write_text(source.read_text(encoding="utf-8").replace("a longer window", "longer"), encoding="utf-8")
     grade.main([*arguments, "--cell-seconds", "7"])
     assert len(ran) == 9
+
+
+# The course's own assignments ------------------------------------------------------------
+
+
+def test_the_first_assignment_solved_has_all_points_and_blank_has_none(tmp_path):
+    name = "1_convolution_by_hand"
+    coursework.build(into=tmp_path / "release")
+    for student, folder in {"solved": ROOT / coursework.SOURCE, "blank": tmp_path / "release"}.items():
+        hand_in(tmp_path / "in", student, (folder / name / f"{name}.ipynb").read_text(encoding="utf-8"), name)
+    done = run(tmp_path / "in", "--into", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    found = {row["student"]: row for row in rows(tmp_path / "out" / "grades.csv")}
+    assert found["solved"]["score"] == found["solved"]["max_score"] != "0"
+    assert found["blank"]["score"] == "0" and found["blank"]["max_score"] == found["solved"]["max_score"]
+    assert found["solved"]["status"] == found["blank"]["status"] == "graded"
+    page = (tmp_path / "out" / "feedback" / "blank" / f"{name}.html").read_text(encoding="utf-8")
+    assert "Not solved yet" in page and "HIDDEN TESTS" not in page and "SOLUTION" not in page
+
+
+@pytest.mark.parametrize("path", coursework.sources(), ids=lambda path: path.stem)
+def test_every_assignment_can_be_found_again_when_its_grading_data_is_gone(path):
+    """Solved by the source's own solutions and stripped: each cell is attached to the id it had."""
+    source = preflight.read(path.read_text(encoding="utf-8"))
+    released = preflight.release(source)
+    solved = nbformat.from_dict(source)
+    for one, blank in zip(solved.cells, released.cells, strict=True):
+        one.source = one.source if preflight.grade_id(one) in answers(source) else blank.source
+    expected = [(preflight.grade_id(one), one.source) for one in solved.cells if preflight.grade_id(one)]
+    stripped(solved, {})
+    mended, actions = preflight.repair(solved, source, released)
+    found = {preflight.grade_id(one): one.source for one in mended.cells if preflight.grade_id(one)}
+    assert [name for name, text in expected if name in answers(source) and found[name] != text] == []
+    assert list(found) == [name for name, _ in expected]
+    assert not [str(action) for action in actions if action.flag]
+
+
+def answers(notebook):
+    cells = preflight.by_id(notebook).items()
+    return [name for name, one in cells if one.metadata.nbgrader.solution]
 
 
 # Bad input ------------------------------------------------------------

@@ -122,23 +122,31 @@ def attach_lost(cells: list, blank: dict, ordinary: set[str], actions: list) -> 
             found = [cell for cell in cells if not grade_id(cell) and same(cell, original)]
             if len(found) == 1:
                 attach(found[0], lost.pop(name), actions)
-    for name, original in list(lost.items()):  # a solution has another text than the blank: look between its neighbours
-        near = between_neighbours(cells, name, list(blank))
-        near = [cell for cell in near if not grade_id(cell) and cell.cell_type == original.cell_type]
-        near = [cell for cell in near if cell.source.strip() and text(cell) not in ordinary]
-        best = max(
-            near, key=lambda cell: (first_line(cell) == first_line(original), likeness(cell, original)), default=None
-        )
-        if best is None:
-            continue
-        only = len(near) == 1 and utils.is_solution(original)
-        if only or first_line(best) == first_line(original) or likeness(best, original) >= ALIKE:
-            attach(best, lost.pop(name), actions)
+    found = True
+    while found:  # what is found narrows down where the others can be
+        found = False
+        for name, original in list(lost.items()):
+            if cell := among_neighbours(cells, original, list(blank), ordinary):
+                attach(cell, lost.pop(name), actions)
+                found = True
+
+
+def among_neighbours(cells: list, original, order: list[str], ordinary: set[str]) -> NotebookNode | None:
+    """An answer has another text than the blank: the cell in its place that begins like it, is like it, or is alone."""
+    near = between_neighbours(cells, grade_id(original), order)
+    near = [cell for cell in near if not grade_id(cell) and cell.cell_type == original.cell_type]
+    near = [cell for cell in near if cell.source.strip() and text(cell) not in ordinary]
+    best = max(
+        near, key=lambda cell: (first_line(cell) == first_line(original), likeness(cell, original)), default=None
+    )
+    if best is None or first_line(best) == first_line(original) or likeness(best, original) >= ALIKE:
+        return best
+    return best if len(near) == 1 and utils.is_solution(original) else None
 
 
 def attach(cell, original, actions) -> None:
     cell.metadata["nbgrader"] = deepcopy(original.metadata["nbgrader"])
-    actions.append(Action(grade_id(original), "had lost its grading data; it was found by its text or place"))
+    actions.append(Action(grade_id(original), "had lost its grading data and got it back"))
 
 
 def same_cell_id(cell, original) -> bool:
