@@ -4,6 +4,7 @@ The notebook itself stays on this side: the kernel gets its cells one by one, so
 own code could read it before it runs.
 """
 
+import os
 import secrets
 import shutil
 import sys
@@ -53,9 +54,8 @@ class Kernel:
         copy.mkdir()
         for file in files_beside(files):
             shutil.copyfile(file, copy / file.name)
-        local = {"transport": "ipc", "ip": str(shared / "k")} if hasattr(zmq, "IPC_PATH_MAX_LEN") else {}
-        if not local or sys.platform == "win32":
-            local = {"transport": "tcp", "ip": "127.0.0.1"}
+        ways = {"posix": {"transport": "ipc", "ip": str(shared / "k")}}  # files, which need no network
+        local = ways.get(os.name, {"transport": "tcp", "ip": "127.0.0.1"})
         connection, _ = write_connection_file(str(shared / "kernel.json"), key=secrets.token_hex(16).encode(), **local)
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", connection, "--HistoryManager.hist_file=:memory:"]
         self.guard = Guard([*argv, "--IPKernelApp.log_level=50"], limits, shared, copy, isolated)
@@ -67,8 +67,12 @@ class Kernel:
         self.client.load_connection_file()
         self.client.start_channels(iopub=False, stdin=False, hb=False)
         self.iopub = self.client.connect_iopub()
-        if self.run("pass", seconds=max(60, limits.cell_seconds)).status != "ok":
-            self.gone = self.gone or "Python did not start"
+        try:
+            if self.run("pass", seconds=max(60, limits.cell_seconds)).status != "ok":
+                raise RuntimeError(f"Python did not start: {self.gone}")
+        except BaseException:  # an interrupt, too, leaves nothing behind
+            self.__exit__()
+            raise
 
     def __enter__(self):
         return self

@@ -33,8 +33,10 @@ def grade(submission: Submission, assignments: dict, limits: Limits, isolated: b
         problem = str(error) if isinstance(error, preflight.NotANotebook) else "the file is not a notebook: not UTF-8"
     except Exception as error:  # never one student's file before the others
         problem = f"grading it failed: {type(error).__name__}: {error}"[:500]
+        record["status"] = "failed"
     if problem:
-        record |= {"status": "not graded", "cells": [], "notebook": None, "notes": [problem], "human": [problem]}
+        status = "failed" if record["status"] == "failed" else "not graded"
+        record |= {"status": status, "cells": [], "notebook": None, "notes": [problem], "human": [problem]}
     return record
 
 

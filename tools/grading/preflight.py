@@ -136,10 +136,9 @@ def among_neighbours(cells: list, original, order: list[str], ordinary: set[str]
     near = between_neighbours(cells, grade_id(original), order)
     near = [cell for cell in near if not grade_id(cell) and cell.cell_type == original.cell_type]
     near = [cell for cell in near if cell.source.strip() and text(cell) not in ordinary]
-    best = max(
-        near, key=lambda cell: (first_line(cell) == first_line(original), likeness(cell, original)), default=None
-    )
-    if best is None or first_line(best) == first_line(original) or likeness(best, original) >= ALIKE:
+    begins = first_line(original) or None
+    best = max(near, key=lambda cell: (first_line(cell) == begins, likeness(cell, original)), default=None)
+    if best is None or first_line(best) == begins or likeness(best, original) >= ALIKE:
         return best
     return best if len(near) == 1 and utils.is_solution(original) else None
 
