@@ -11,7 +11,7 @@ export JUPYTERLAB_WORKSPACES_DIR := $(CURDIR)/.venv/workspaces
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
-.PHONY: help lab run test check sync publish benchmark grade
+.PHONY: help lab run test check sync publish coursework grade benchmark
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make check      lint and format"
 	@echo "make sync       copy the definitions that notebooks show from the package"
 	@echo "make publish    stamp the repository's address into badges and Colab cells: REPO=owner/name"
+	@echo "make coursework build the students' version of the assignments, without solutions and hidden tests"
 	@echo "make grade      grade a folder of coursework: SUBMISSIONS=folder, with STUDENT/ASSIGNMENT.ipynb (OPTIONS=--help)"
 	@echo "make benchmark  what the CNN head costs, what grouping and caching save, the four variants side by side"
 
@@ -53,6 +54,9 @@ sync: $(READY)
 
 publish: $(READY)
 	$(PY) tools/series.py publish "$(REPO)"
+
+coursework: $(READY)
+	$(PY) tools/coursework.py build
 
 benchmark: $(READY)
 	$(PY) -m companion.benchmark

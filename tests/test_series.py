@@ -106,6 +106,15 @@ def test_publish_stamps_the_address_once(project):
     assert series.publish("ada/words", project) == []
 
 
+def test_publish_stamps_the_coursework_too(project):
+    path = project / "notebooks" / "coursework" / "source" / "1_small" / "1_small.ipynb"
+    path.parent.mkdir(parents=True)
+    cell = new_code_cell('%pip install -q "git+https://github.com/OWNER/bert-cnn"')
+    series.save(new_notebook(cells=[cell]), path)
+    assert "1_small.ipynb" in series.publish("ada/words", project)
+    assert "git+https://github.com/ada/words" in path.read_text()
+
+
 @pytest.mark.parametrize("repo", ["", "ada", "ada/words/more", "https://github.com/ada/words", "a b/c"])
 def test_publish_refuses_what_is_no_repository(project, repo):
     with pytest.raises(SystemExit, match="REPO must be an owner and a name as on GitHub"):

@@ -123,15 +123,13 @@ def leaks(source, release) -> list[str]:
         allowed += visible
         secret += Counter(lines) - visible
     shown = Counter(line.strip() for cell in release.cells for line in cell.source.split("\n"))
+    allowed_metadata = {"nbgrader", "tags", "deletable", "editable"}
     found = [line for line in shown if line and secret[line] and shown[line] > allowed[line]]
     for cell in release.cells:
         found += [f"an output of {cell.id}"] if cell.get("outputs") else []
         found += [f"an attachment of {cell.id}"] if cell.get("attachments") else []
-        found += [f"metadata of {cell.id}: {more}" for more in set(cell.metadata) - {"nbgrader", "tags"} - set(LOCKS)]
+        found += [f"metadata of {cell.id}: {more}" for more in set(cell.metadata) - allowed_metadata]
     return found
-
-
-LOCKS = ("deletable", "editable")
 
 
 def main() -> int:

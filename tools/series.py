@@ -163,7 +163,7 @@ def repository(root=ROOT) -> str:
 
 
 def publish(repo: str, root=ROOT) -> list[str]:
-    """Stamp owner/name into pyproject.toml, README.md and all notebooks; return the files that changed."""
+    """Stamp owner/name into pyproject.toml, README.md and all notebooks, the coursework's sources too; what changed."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+", repo):
         raise SystemExit(f"REPO must be an owner and a name as on GitHub, like ada/bert-cnn, not '{repo}'.")
     # In a badge's link, in a Colab cell, and in a link to the repository itself:
@@ -172,8 +172,8 @@ def publish(repo: str, root=ROOT) -> list[str]:
         r"|(?<=git\+https://github\.com/)[\w.-]+/[\w-]+"
         rf"|(?<=https://github\.com/){re.escape(repository(root))}(?![\w-])"
     )
-    changed = []
-    for path in [root / "pyproject.toml", root / "README.md", *notebooks(root=root)]:
+    changed, coursework = [], sorted((root / "notebooks" / "coursework" / "source").glob("*/*.ipynb"))
+    for path in [root / "pyproject.toml", root / "README.md", *notebooks(root=root), *coursework]:
         text = path.read_text(encoding="utf-8")
         stamped = re.sub(places, repo, text)
         if stamped != text:

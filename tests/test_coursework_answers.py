@@ -1,0 +1,249 @@
+"""What students do wrong in the coursework loses its points, and only those."""
+
+import itertools
+
+import pytest
+import torch
+from nbgrader.utils import is_grade, is_solution
+
+from tests.test_coursework import answered, execute, in_order, read  # noqa: F401, in_order is used by pytest
+from tools import coursework
+
+# (assignment, task, what a student might write, tests that fail): it passes the task's other tests.
+NAIVE = [
+    (1, "window_score", "return (window * kernel).sum()", "check_window_score hidden_window_score"),
+    (1, "window_score", "return 1.0", "hidden_window_score"),
+    (1, "window_score", "return (window * kernel + bias).sum()", "check_window_score hidden_window_score"),
+    (1, "feature_map", "return np.array([1.0, 0.0, 2.0, 0.0])", "hidden_feature_map"),
+    (
+        1,
+        "feature_map",
+        "return np.array([(hidden[i : i + 3] * kernel).sum() + bias for i in range(len(hidden) - 2)])",
+        "check_feature_map hidden_feature_map",
+    ),
+    (
+        1,
+        "feature_map",
+        "return np.maximum([(hidden[i : i + 3] * kernel).sum() + bias for i in range(len(hidden) - 2)], 0)",
+        "hidden_feature_map",
+    ),
+    (
+        1,
+        "all_filters",  # (F, D, k) taken for (F, k, D)
+        "F, D, k = weight.shape\n"
+        "kernels = weight.reshape(F, k, D)\n"
+        "windows = np.stack([hidden[i : i + k] for i in range(len(hidden) - k + 1)])\n"
+        "return np.maximum(np.einsum('wkd,fkd->wf', windows, kernels) + bias, 0)",
+        "check_all_filters hidden_all_filters",
+    ),
+    (1, "counts", "return attention_mask[:, : attention_mask.shape[1] - k + 1]", "check_counts hidden_counts"),
+    (1, "counts", "return attention_mask[:, k - 1 :]", "check_counts hidden_counts"),
+    (
+        1,
+        "counts",  # a view
+        "inside = attention_mask[:, k - 1 :]\ninside[:, 0] = 1\nreturn inside",
+        "hidden_counts_unchanged",
+    ),
+    (
+        1,
+        "convolve",  # no mask at all
+        "return [np.stack([all_filters(text, *conv) for text in hidden]) for conv in convs]",
+        "check_convolve hidden_convolve_padding hidden_convolve_short",
+    ),
+    (
+        1,
+        "convolve",  # padding is zero, and its windows count
+        "hidden = hidden * attention_mask[..., None]\n"
+        "return [np.stack([all_filters(text, *conv) for text in hidden]) for conv in convs]",
+        "check_convolve hidden_convolve_padding hidden_convolve_short",
+    ),
+    (1, "pool", "return np.concatenate([m.mean(axis=1) for m in maps], axis=1)", "check_pool hidden_pool"),
+    (1, "pool", "return np.array([[3, 5, 4, 9]])", "hidden_pool"),
+    (2, "leak", "return 0.5 if model is leaky and extra else 0.0", "hidden_leak_batches hidden_leak_inputs"),
+    (
+        2,
+        "leak",  # what is appended passes for text
+        "padded = {name: F.pad(inputs[name], (0, extra), value=name == 'attention_mask') for name in inputs}\n"
+        "return (model(**padded).logits - model(**inputs).logits).abs().max()",
+        "check_leak hidden_leak_batches hidden_leak_inputs",
+    ),
+    (
+        2,
+        "leak",  # only upwards
+        "padded = {name: F.pad(inputs[name], (0, extra)) for name in ('input_ids', 'attention_mask')}\n"
+        "return (model(**padded).logits - model(**inputs).logits).max()",
+        "hidden_leak_batches hidden_leak_inputs",
+    ),
+    (
+        2,
+        "convolve",  # as it was
+        "return [F.relu(conv(hidden.transpose(1, 2))).transpose(1, 2) for conv in self.convs]",
+        "check_convolve hidden_convolve_windows hidden_convolve_short hidden_convolve_masks",
+    ),
+    (
+        2,
+        "convolve",  # half mended
+        "hidden = hidden * attention_mask[..., None]\n"
+        "return [F.relu(conv(hidden.transpose(1, 2))).transpose(1, 2) for conv in self.convs]",
+        "check_convolve hidden_convolve_windows hidden_convolve_short hidden_convolve_masks",
+    ),
+    (
+        2,
+        "convolve",  # no room for short texts
+        "mask = attention_mask.to(hidden.dtype)\n"
+        "maps = []\n"
+        "for conv, k in zip(self.convs, self.config.kernel_sizes):\n"
+        "    windows = F.relu(conv((hidden * mask[..., None]).transpose(1, 2))).transpose(1, 2)\n"
+        "    maps.append(windows * F.pad(mask[:, k:], (1, 0), value=1)[..., None])\n"
+        "return maps",
+        "hidden_convolve_short",
+    ),
+    (2, "keras_leak", "return 0.7 if extra else 0.0", "hidden_keras_leak"),
+    (
+        2,
+        "keras_convolve",  # as it was
+        "mask = ops.cast(attention_mask, hidden.dtype)\nreturn [conv(hidden * mask[..., None]) for conv in self.convs]",
+        "check_keras_convolve hidden_keras_convolve_windows hidden_keras_convolve_short",
+    ),
+    (
+        2,
+        "keras_convolve",  # right numbers, no gradient
+        "maps = keras_class.BertCNN.convolve(self, hidden, attention_mask)\n"
+        "return [ops.convert_to_tensor(np.array(windows)) for windows in maps]",
+        "hidden_keras_convolve_windows",
+    ),
+    (3, "parameters_of", "return dict(model.named_parameters())", "hidden_parameters"),
+    (3, "parameters_of", "return {name: p.detach() for name, p in model.named_parameters()}", "hidden_parameters"),
+    (
+        3,
+        "embed",  # the encoder's own parameters
+        "return encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state",
+        "hidden_embed",
+    ),
+    (
+        3,
+        "convolve",  # "convs.10" sorted before "convs.2"; no zeros appended
+        "names = sorted(name for name in params if name.startswith('convs.') and name.endswith('.weight'))\n"
+        "mask = attention_mask.to(hidden.dtype)\n"
+        "maps = []\n"
+        "for name in names:\n"
+        "    weight, bias = params[name], params[name.replace('weight', 'bias')]\n"
+        "    windows = F.relu(F.conv1d((hidden * mask[..., None]).transpose(1, 2), weight, bias)).transpose(1, 2)\n"
+        "    maps.append(windows * F.pad(mask[:, weight.shape[-1] :], (1, 0), value=1)[..., None])\n"
+        "return maps",
+        "hidden_convolve hidden_convolve_short",
+    ),
+    (
+        3,
+        "convolve",  # the companion's
+        "from companion.pytorch_functional import convolve as theirs\n"
+        "K = sum(name.startswith('convs.') for name in params) // 2\n"
+        "convs = [{p: params[f'convs.{i}.{p}'] for p in ('weight', 'bias')} for i in range(K)]\n"
+        "return theirs({'convs': convs}, hidden, attention_mask)",
+        "hidden_convolve",
+    ),
+    (3, "pool", "return torch.cat([windows.mean(dim=1) for windows in maps], dim=1)", "check_pool"),
+    (3, "pool", "return torch.tensor([[3.0, 5.0, 4.0, 9.0]])", "check_pool"),
+    (
+        3,
+        "classify",  # no hidden layer; dropout that is never off
+        "return F.linear(F.dropout(features, dropout or 0.5), params['classifier.weight'], params['classifier.bias'])",
+        "check_classify hidden_classify_layer hidden_classify_dropout",
+    ),
+    (
+        3,
+        "classify",  # no dropout
+        "if 'hidden_layer.weight' in params:\n"
+        "    features = F.relu(F.linear(features, params['hidden_layer.weight'], params['hidden_layer.bias']))\n"
+        "return F.linear(features, params['classifier.weight'], params['classifier.bias'])",
+        "hidden_classify_dropout",
+    ),
+    (3, "bert_cnn", "return model(input_ids, attention_mask).logits", "check_bert_cnn"),
+    (
+        3,
+        "per_example_gradients",  # the batch's, for each
+        "loss = lambda params: F.cross_entropy(head(params, hidden, attention_mask), labels)\n"
+        "return {n: g.expand(len(labels), *g.shape) for n, g in grad(loss)(params).items()}",
+        "hidden_gradients",
+    ),
+    (
+        4,
+        "slices_of",  # by the index
+        "found = {n: np.isin(range(len(rows)), rows.index[rows.phenomenon == n]) for n in set(rows.phenomenon)}\n"
+        "short = (rows.tokens <= rows.tokens.median()).to_numpy()\n"
+        "return found | {'short': short, 'long': ~short}",
+        "hidden_slices",
+    ),
+    (
+        4,
+        "predict",
+        "return np.stack([bench.logits(head, 'frozen', 0)[0].argmax(1)] * len(seeds))",
+        "check_predict hidden_predict",
+    ),
+    (4, "on_slice", "return compare(labels, ours, theirs)", "check_on_slice hidden_on_slice"),
+    (
+        4,
+        "on_slice",
+        "return compare(labels[inside], theirs[:, inside], ours[:, inside])",
+        "check_on_slice hidden_on_slice",
+    ),
+    (
+        4,
+        "on_slice",  # one seed only
+        "return compare(labels[inside], ours[:1, inside], theirs[:1, inside])",
+        "hidden_on_slice",
+    ),
+    (
+        4,
+        "table_of",  # the slices sorted, the whole test set in each
+        "rows = {n: vars(compare(labels, ours, theirs)) | {'examples': slices[n].sum()} for n in sorted(slices)}\n"
+        "return pd.DataFrame(rows).T",
+        "check_table hidden_table",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def given():
+    """An assignment's namespace in which its given cells and its solutions have been run; made once, then copied."""
+    kept = {}
+
+    def namespace(number, cells):
+        if number not in kept:
+            kept[number] = {}
+            ready = [cell for cell in cells if cell.id not in ("payoff", "study") and not is_grade(cell)]
+            assert execute(ready, kept[number]) == {}
+        torch.set_grad_enabled(number != 2)  # as its first cell has it
+        return dict(kept[number])
+
+    return namespace
+
+
+@pytest.mark.parametrize(("number", "task", "answer", "failed"), NAIVE, ids=[f"{n} {task}" for n, task, *_ in NAIVE])
+def test_a_naive_answer_fails(given, number, task, answer, failed):
+    cells = read(coursework.sources()[number - 1]).cells
+    namespace = given(number, cells)
+    start = [cell.id for cell in cells].index(task)
+    tests = list(itertools.takewhile(is_grade, cells[start + 1 :]))
+    cells[start].source = answered(cells[start].source, answer)
+    errors = execute([cells[start], *tests], namespace)
+    assert set(errors) == set(failed.split()), errors
+
+
+def test_every_task_has_a_naive_answer_that_fails():
+    for number, path in enumerate(coursework.sources(), 1):
+        tasks = {cell.id for cell in read(path).cells if is_solution(cell) and not is_grade(cell)}
+        assert tasks == {task for assignment, task, *_ in NAIVE if assignment == number}
+
+
+def test_a_forgotten_return_is_named(given):
+    """The check after each task raises its own sentence, and no TypeError."""
+    for number, path in enumerate(coursework.sources(), 1):
+        cells = read(path).cells
+        namespace = given(number, cells)
+        for cell, check in itertools.pairwise(cells):
+            if is_solution(cell) and not is_grade(cell):
+                cell.source = answered(cell.source, "pass")
+                error = execute([cell, check], dict(namespace)).get(check.id)
+                assert isinstance(error, AssertionError), (check.id, error)
+                assert "return" in str(error), (check.id, error)
