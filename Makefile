@@ -25,6 +25,7 @@ help:
 	@echo "make sync       copy the definitions that notebooks show from the package"
 	@echo "make publish    stamp the repository's address into badges and Colab cells: REPO=owner/name"
 	@echo "make coursework build the students' version of the assignments, without solutions and hidden tests"
+	@echo "make grade      grade a folder of coursework: SUBMISSIONS=folder, with STUDENT/ASSIGNMENT.ipynb (OPTIONS=--help)"
 	@echo "make benchmark  what the CNN head costs, what grouping and caching save, the four variants side by side"
 	@echo "make colab      execute the series on Colab's versions: COLAB_PYTHON=python3.13, where uv does not find one"
 	@echo "make offline-bundle  one folder to install from without a network: BUNDLE=folder"
@@ -68,6 +69,10 @@ coursework: $(READY)
 
 benchmark: $(READY)
 	$(PY) -m companion.benchmark
+
+grade: $(READY)
+	$(if $(SUBMISSIONS)$(findstring --help,$(OPTIONS)),,$(error Say which folder: make grade SUBMISSIONS=folder))
+	$(PY) -m tools.grade $(if $(SUBMISSIONS),"$(SUBMISSIONS)") $(OPTIONS)
 
 colab: $(READY)
 	$(PY) tools/colab.py $(if $(COLAB_PYTHON),--python $(COLAB_PYTHON))

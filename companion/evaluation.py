@@ -35,7 +35,9 @@ def macro_f1(labels, predictions, weights):
 @lru_cache(maxsize=1)
 def example_weights(examples: int, count: int, seed: int) -> np.ndarray:
     """How often each draw holds each example: (count, N). Poisson: as good as multinomial, and quicker."""
-    return np.random.default_rng(seed).poisson(1, (count, examples)).astype(np.float32)
+    weights = np.random.default_rng(seed).poisson(1, (count, examples)).astype(np.float32)
+    weights[weights.sum(axis=1) == 0] = 1  # of a handful of examples a draw may hold none
+    return weights
 
 
 def draws(labels, *predictions, metric=accuracy, count: int = DRAWS, seed: int = 0) -> np.ndarray:

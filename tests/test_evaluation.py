@@ -134,3 +134,8 @@ def test_calibration_error_by_hand():
     odds = np.log([9] * 5 + [1.5] * 2)
     assert calibration_error([1, 1, 1, 1, 0, 1, 0], odds) == pytest.approx(0.1)
     assert calibration_error([1, 0], [800.0, -800.0]) == 0
+
+
+def test_a_handful_of_examples_makes_no_empty_draw():
+    labels, predictions = np.array([0, 1]), np.array([[0, 1]])
+    assert (draws(labels, predictions) == 1).all()

@@ -1,0 +1,178 @@
+"""Runs the cells of one notebook, and tells for each how it ended.
+
+The notebook itself stays on this side: the kernel gets its cells one by one, so that no test lies where the notebook's
+own code could read it before it runs.
+"""
+
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+import zmq
+from jupyter_client import BlockingKernelClient
+from jupyter_client.connect import write_connection_file
+
+from tools.grading.sandbox import MB, Guard, Limits
+
+GRACE = 3  # seconds that a cell has to stop, once it is told to
+CUT = "\n[The rest of the output was cut.]\n"
+# Must fail, and tells which functions of the libraries the notebook's code has replaced.
+CONTROL = """assert False, "{nonce} " + " ".join(
+    [f"{{m}}.{{k}}" for m in [*__import__("sys").modules] if m.split(".")[0] == "companion" or m in {modules!r}
+     for k, v in [*vars(__import__("sys").modules[m]).items()]
+     if type(v) in (type, type(lambda: 0)) and v.__module__ == "__main__"])"""
+MODULES = (
+    "builtins math operator numpy numpy.testing numpy.linalg torch torch.testing torch.nn.functional "
+    "keras keras.ops tensorflow unittest unittest.case IPython.core.interactiveshell"
+).split()
+
+
+@dataclass
+class Ending:
+    """How a cell ended: ok, error, timeout, stopped (the process is gone), tampered, or not run."""
+
+    status: str = "not run"
+    message: str = ""
+    outputs: list = field(default_factory=list)
+
+
+class Kernel:
+    """A Python kernel in a guarded process. `gone` says why it is no more."""
+
+    def __init__(self, limits: Limits, files: Path | None, isolated: bool):
+        """`files`: a folder whose files the notebook finds beside it, as copies."""
+        self.limits, self.gone, self.kept, self.cut = limits, "", 0, False
+        self.folder = Path(tempfile.mkdtemp(prefix="grade-"))
+        shared, copy = self.folder / "shared", self.folder / "copy"
+        shared.mkdir()
+        copy.mkdir()
+        for file in files_beside(files):
+            shutil.copyfile(file, copy / file.name)
+        ways = {"posix": {"transport": "ipc", "ip": str(shared / "k")}}  # files, which need no network
+        local = ways.get(os.name, {"transport": "tcp", "ip": "127.0.0.1"})
+        connection, _ = write_connection_file(str(shared / "kernel.json"), key=secrets.token_hex(16).encode(), **local)
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", connection, "--HistoryManager.hist_file=:memory:"]
+        self.guard = Guard([*argv, "--IPKernelApp.log_level=50"], limits, shared, copy, isolated)
+        context = zmq.Context()
+        context.setsockopt(zmq.MAXMSGSIZE, 10 * MB)  # what a message may take of our own memory, and how many may wait
+        context.setsockopt(zmq.RCVHWM, 20)
+        self.context = context
+        self.client = BlockingKernelClient(connection_file=connection, context=context)
+        self.client.load_connection_file()
+        self.client.start_channels(iopub=False, stdin=False, hb=False)
+        self.iopub = self.client.connect_iopub()
+        try:
+            if self.run("pass", seconds=max(60, limits.cell_seconds)).status != "ok":
+                raise RuntimeError(f"Python did not start: {self.gone}")
+        except BaseException:  # an interrupt, too, leaves nothing behind
+            self.__exit__()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.guard.kill()
+        self.client.stop_channels()
+        self.context.destroy(linger=0)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run(self, code: str, seconds: float, remember=True) -> Ending:
+        """Run one cell. `remember`: it stands in the notebook's history, as a cell that a student runs does."""
+        if self.gone:
+            return Ending(message=f"not run: the notebook's process {self.gone}")
+        ending, reply, request = (
+            Ending("ok"),
+            None,
+            self.client.execute(code, store_history=remember, allow_stdin=False, stop_on_error=False),
+        )
+        shell, poller = self.client.shell_channel.socket, zmq.Poller()
+        poller.register(shell, zmq.POLLIN)
+        poller.register(self.iopub, zmq.POLLIN)
+        deadline, idle, told = time.monotonic() + seconds, False, False
+        while not (reply and idle):
+            ready = dict(poller.poll(100))
+            if self.iopub in ready and (message := self.receive(self.iopub, request)):
+                idle = idle or message["content"].get("execution_state") == "idle"
+                self.collect(message, ending.outputs)
+            if shell in ready and (message := self.receive(shell, request)):
+                reply = message["content"]
+                answered = time.monotonic()
+            if reply and time.monotonic() > answered + 1:  # its last word got lost, as too long messages do
+                break
+            if not reply and (gone := self.guard.exceeded() or "" if self.guard.alive() else "ended itself"):
+                return self.end(ending, gone)
+            if not reply and time.monotonic() > deadline:
+                if told:
+                    return self.end(ending, f"did not stop after {seconds:g} s")
+                told, deadline = True, time.monotonic() + GRACE
+                self.client.control_channel.send(self.client.session.msg("interrupt_request"))
+        if not idle:
+            self.cut = True
+            ending.outputs.append(nbformat.v4.new_output("stream", name="stdout", text=CUT))
+            self.iopub.close(linger=0)  # it is closed already by a message that was too long, and does not come back
+            self.iopub = self.client.connect_iopub()
+            time.sleep(0.3)
+        if told:
+            ending.status, ending.message = "timeout", f"stopped after {seconds:g} s"
+        elif reply.get("status") != "ok":
+            ending.status, ending.message = "error", f"{reply.get('ename')}: {reply.get('evalue')}"[:2000]
+        return ending
+
+    def test(self, code: str, seconds: float) -> Ending:
+        """Run a cell that checks, after one that has to fail: if that one passes, checks mean nothing any more."""
+        nonce = secrets.token_hex(8)
+        control = self.run(CONTROL.format(nonce=nonce, modules=MODULES), seconds, remember=False)
+        if self.gone or control.status == "timeout":
+            return control
+        if control.status != "error" or nonce not in control.message:
+            return Ending("tampered", "a check that has to fail did not fail: the notebook's code has disabled checks")
+        if replaced := control.message.split(nonce, 1)[1].split():
+            return Ending("tampered", f"the notebook's code has replaced {', '.join(replaced)}")
+        return self.run(code, seconds, remember=False)
+
+    def receive(self, channel, request: str) -> dict | None:
+        """The next message, if it answers this request. One that cannot be read is none."""
+        try:
+            _, message = self.client.session.recv(channel)
+        except Exception:  # not signed, not JSON: nothing that a kernel sends by itself
+            return None
+        return message if message and message["parent_header"].get("msg_id") == request else None
+
+    def end(self, ending: Ending, why: str) -> Ending:
+        self.gone = why
+        self.guard.kill()
+        ending.status, ending.message = "stopped", f"the notebook's process {why}"
+        return ending
+
+    def collect(self, message: dict, outputs: list) -> None:
+        """Keep an output, joined to the stream before it, as long as the notebook's share lasts."""
+        kind, content = message["msg_type"], message["content"]
+        if kind not in ("stream", "display_data", "execute_result", "error"):
+            return
+        size = sum(len(str(value)) for value in content.values())
+        self.kept += size
+        if self.kept > 1000 * self.limits.output_kb and not (
+            kind == "execute_result" and size < 1000
+        ):  # a test's number
+            self.cut = True
+            if not (outputs and outputs[-1].get("text", "").endswith(CUT)):
+                text = content["text"][: 10 * self.limits.output_kb] if kind == "stream" else ""
+                outputs.append(nbformat.v4.new_output("stream", name="stdout", text=text + CUT))
+        elif kind == "stream" and outputs and outputs[-1].get("name") == content["name"]:
+            outputs[-1].text += content["text"]
+        else:
+            outputs.append(nbformat.v4.output_from_msg(message))
+
+
+def files_beside(folder: Path | None) -> list[Path]:
+    """The files that came with a submission; no notebook, no link, nothing large."""
+    files = sorted(folder.iterdir()) if folder else []
+    files = [file for file in files if file.is_file() and not file.is_symlink() and file.suffix != ".ipynb"]
+    return [file for file in files if file.stat().st_size < 10 * MB]
