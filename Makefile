@@ -67,12 +67,12 @@ publish: $(READY)
 coursework: $(READY)
 	$(PY) tools/coursework.py build
 
-benchmark: $(READY)
-	$(PY) -m companion.benchmark
-
 grade: $(READY)
 	$(if $(SUBMISSIONS)$(findstring --help,$(OPTIONS)),,$(error Say which folder: make grade SUBMISSIONS=folder))
 	$(PY) -m tools.grade $(if $(SUBMISSIONS),"$(SUBMISSIONS)") $(OPTIONS)
+
+benchmark: $(READY)
+	$(PY) -m companion.benchmark
 
 colab: $(READY)
 	$(PY) tools/colab.py $(if $(COLAB_PYTHON),--python $(COLAB_PYTHON))
