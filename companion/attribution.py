@@ -80,7 +80,7 @@ class Explanation:
         return np.rec.fromarrays(columns, names=FIELDS)
 
     def ngrams(self, label: int, against: int | None = None) -> list[tuple[int, int, float]]:
-        """(start, end, value) of each piece of text that filters read, strongest first.
+        """(start, end, value) of each piece of text that filters read, in whole words, strongest first.
 
         value: what it adds to the label's logit; with `against`, to the label's logit minus that one's.
         """
@@ -89,17 +89,23 @@ class Explanation:
         for window, value in zip(self.read, values.tolist(), strict=True):
             start, end, _ = self.spans[window]
             if value and end > start:
-                total[start, end] = total.get((start, end), 0.0) + value
+                place = word_ends(self.text, start, end)
+                total[place] = total.get(place, 0.0) + value
         return sorted(((*place, value) for place, value in total.items()), key=lambda ngram: -abs(ngram[2]))
 
 
-def whole_words(text: str, start: int, end: int) -> str:
-    """The characters from start to end, and what is missing of the words at either side."""
+def word_ends(text: str, start: int, end: int) -> tuple[int, int]:
+    """Start and end, moved outwards to where words start and end: a window may hold a piece of one."""
     while 0 < start < end and text[start - 1 : start + 1].isalnum():
         start -= 1
     while start < end < len(text) and text[end - 1 : end + 1].isalnum():
         end += 1
-    return text[start:end]
+    return start, end
+
+
+def whole_words(text: str, start: int, end: int) -> str:
+    """The characters from start to end, and what is missing of the words at either side."""
+    return text[slice(*word_ends(text, start, end))]
 
 
 def explain(model, texts, labels=None, tokenizer=None, batch_size: int = 64):

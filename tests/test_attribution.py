@@ -97,6 +97,14 @@ def test_ngrams_are_the_contributions_put_together(four):
         assert value == pytest.approx(other.get((start, end), 0) - one.get((start, end), 0), abs=1e-5)
 
 
+def test_ngrams_hold_whole_words():
+    """The tokens of a made-up word are pieces; a window that ends in one reaches to the end of the word."""
+    text = "A flibbertigibbety film."
+    model = BertCNN.from_encoder("embedded")
+    for start, end, _ in next(explain(model, text)).ngrams(label=1):
+        assert not (text[start - 1 : start + 1].isalnum() and start) and not text[end - 1 : end + 1].isalnum()
+
+
 def test_the_order_of_the_texts_is_kept_and_neighbours_change_nothing(four):
     texts = ["dull", LONG, "a film", "a warm and funny film .", "good"] * 5
     together = [e.logits for e in explain(four.model, texts, tokenizer=four.tokenizer, batch_size=2)]
