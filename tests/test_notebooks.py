@@ -136,6 +136,14 @@ def test_the_variants_stand_side_by_side():
     assert first and all(other == first for other in others)
 
 
+def test_the_readme_gives_the_minutes_that_the_notebooks_give(path, notebook):
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    row = next(line for line in lines if line.startswith("|") and f"(notebooks/{path.name})" in line)
+    header = notebook.cells[0].source.replace("\n", " ")
+    run, read = re.search(r"about (a minute|\d+ s).*; to read, (\d+) min", header).groups()
+    assert f"| {run.replace('a minute', '60 s')} | {read} min |" in row
+
+
 def test_the_workspace_opens_them():
     workspace = json.loads((ROOT / "notebooks" / "side-by-side.jupyterlab-workspace").read_text("utf-8"))
     opened = [value["data"]["path"] for key, value in workspace["data"].items() if key.startswith("notebook:")]
