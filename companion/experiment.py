@@ -7,22 +7,17 @@ Started again, the command goes on with the cells that are missing; started twic
 
 import argparse
 import hashlib
-import tempfile
 import time
 from pathlib import Path
 
 import filelock
 import numpy as np
-import torch
 import transformers
 from datasets import Dataset, DatasetDict
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
-from transformers import Trainer, TrainingArguments
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from companion.answer import REGIMES
 from companion.challenge import load_challenge
@@ -31,17 +26,12 @@ from companion.encoders import DEFAULT_ENCODER, find_encoder, load_pytorch_encod
 from companion.heads import ABLATIONS, CNN, HEADS, Classifier, StaticEncoder
 from companion.pytorch_class import BertCNN
 from companion.results import CELL, Results
+from companion.training import train
 from companion.vectors import CachedVectors, padded
 
 NO_BERT = ("static_cnn", "tfidf")  # these are trained from scratch: their one regime is "trained"
 SCORED = ("validation", "test", "challenge")
 LIMITS = {"validation": 1000, "test": 5000}  # examples at most
-SETTINGS = {  # epochs, but so many updates for small data; learning rates of head and encoder: the same for every head
-    "frozen": (10, 400, 1e-3, 0.0),
-    "fine-tuned": (2, 400, 1e-3, 2e-4),
-    "trained": (8, 400, 1e-3, 1e-3),
-}
-LINEAR = 10  # but on frozen vectors a linear layer alone learns so many times as fast: at 1e-3 it would not arrive
 
 
 def draw(rows, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -76,61 +66,6 @@ def prepare(name: str) -> DatasetDict:
     return DatasetDict({split: splits[split] for split in ("train", "validation", "test")})
 
 
-class SameOrder(Trainer):
-    """Draws its batches with a generator of its own, so that every head meets them in the same order."""
-
-    def _get_train_sampler(self, train_dataset=None):
-        lengths, generator = list(self.train_dataset["length"]), torch.Generator().manual_seed(self.args.seed)
-        return LengthGroupedSampler(self.args.train_batch_size, lengths=lengths, generator=generator)
-
-
-def train(model: Classifier, splits: DatasetDict, collate, regime: str, seed: int, bf16: bool = False):
-    """Train; a function, split -> logits (N, C), of the epoch with the highest validation accuracy."""
-    (epochs, updates, head_rate, encoder_rate), batch_size = SETTINGS[regime], 32
-    in_epoch = -(-len(splits["train"]) // batch_size)
-    steps = max(epochs * in_epoch, updates)
-    if regime == "frozen" and model.head.linear:
-        head_rate *= LINEAR
-    groups = [{"params": model.head.parameters(), "lr": head_rate}]
-    if model.encoder is not None:
-        groups.append({"params": model.encoder.parameters(), "lr": encoder_rate})
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
-    schedule = transformers.get_linear_schedule_with_warmup(optimizer, steps // 20, steps)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = SameOrder(
-            model,
-            TrainingArguments(
-                folder,
-                max_steps=steps,
-                per_device_train_batch_size=batch_size,
-                per_device_eval_batch_size=128,
-                eval_strategy="steps",
-                save_strategy="steps",
-                eval_steps=max(in_epoch, steps // 10),
-                save_steps=max(in_epoch, steps // 10),
-                save_total_limit=1,
-                save_only_model=True,
-                load_best_model_at_end=True,
-                metric_for_best_model="accuracy",
-                remove_unused_columns=False,
-                dataloader_pin_memory=False,
-                disable_tqdm=True,
-                bf16=bf16,
-                use_cpu=not torch.cuda.is_available(),
-                seed=seed,
-                report_to="none",
-            ),
-            train_dataset=splits["train"],
-            eval_dataset=splits["validation"],
-            data_collator=collate,
-            compute_metrics=lambda p: {"accuracy": accuracy_score(p.label_ids, p.predictions.argmax(1))},
-            optimizers=(optimizer, schedule),
-        )
-        trainer.remove_callback(transformers.PrinterCallback)
-        trainer.train()
-    return lambda split: trainer.predict(splits[split]).predictions
-
-
 class Bench:
     """One dataset's splits, ready for any head: token ids, and a frozen encoder's vectors once they are needed."""
 
@@ -148,7 +83,12 @@ class Bench:
             {s: rows.add_column("key", [f"{s} {i}" for i in range(len(rows))]) for s, rows in splits.items()}
         )
 
-    def logits(self, head: str, regime: str, seed: int, size: int | None = None) -> tuple[dict, int]:
+    def logits(self, head: str, regime: str, seed: int, size: int | None = None) -> tuple[np.ndarray, int]:
+        """(log-probabilities or logits of test (N, C), trained parameters) of one cell; see `scores`."""
+        found, parameters = self.scores(head, regime, seed, size)
+        return found["test"], parameters
+
+    def scores(self, head: str, regime: str, seed: int, size: int | None = None) -> tuple[dict, int]:
         """({split: log-probabilities or logits (N, C)}, trained parameters) of one cell, for the splits `scored`.
 
         With a size: trained on so many examples, which ones depends on the seed.
@@ -244,7 +184,7 @@ def main(argv: list[str] | None = None) -> None:
                 if results.has(cell, args.challenge):
                     continue
                 began, (bench, size) = time.time(), benches[cell["dataset"]]
-                logits, parameters = bench.logits(cell["head"], cell["regime"], cell["seed"], size)
+                logits, parameters = bench.scores(cell["head"], cell["regime"], cell["seed"], size)
                 facts = {"seconds": round(time.time() - began, 1), "parameters": parameters}
                 row = results.add(cell, logits, bench.splits, **facts)
         except filelock.Timeout:

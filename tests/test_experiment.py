@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from companion import answer, experiment
+from companion import answer, experiment, training
 from companion import results as results_file
 
 FACTS = ["seconds", "hardware"]  # all else is the same when run again
@@ -37,7 +37,7 @@ def films(tmp_path_factory) -> str:
 def quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            experiment, "SETTINGS", {name: (2, 0, *rates) for name, (_, _, *rates) in experiment.SETTINGS.items()}
+            training, "SETTINGS", {name: (2, 0, *rates) for name, (_, _, *rates) in training.SETTINGS.items()}
         )
         yield
 
@@ -93,7 +93,7 @@ def test_a_frozen_encoder_is_not_trained_and_a_fine_tuned_one_is(results):
 
 
 def test_a_finished_cell_is_not_run_again(arguments, results, monkeypatch):
-    monkeypatch.setattr(experiment.Bench, "logits", lambda *_: pytest.fail("a cell was run again"))
+    monkeypatch.setattr(experiment.Bench, "scores", lambda *_: pytest.fail("a cell was run again"))
     before = (results / "heads.csv").read_bytes()
     experiment.main([*arguments, "--results", str(results)])
     assert (results / "heads.csv").read_bytes() == before
@@ -165,13 +165,13 @@ def test_a_smaller_training_set_keeps_the_classes_shares(tmp_path):
 
 def test_heads_share_the_order_of_the_batches(films, random_encoder, monkeypatch):
     bench, seen = experiment.Bench(films, random_encoder), []
-    step = experiment.SameOrder.training_step
+    step = training.SameOrder.training_step
 
     def watch(self, model, inputs, *rest, **kwargs):
         seen[-1].append(inputs["labels"].tolist())
         return step(self, model, inputs, *rest, **kwargs)
 
-    monkeypatch.setattr(experiment.SameOrder, "training_step", watch)
+    monkeypatch.setattr(training.SameOrder, "training_step", watch)
     for head, seed in (("mean", 0), ("cnn", 0), ("cnn", 1)):
         seen.append([])
         bench.logits(head, "frozen", seed)
@@ -223,7 +223,7 @@ def test_more_seeds_than_results(results):
 def test_only_a_linear_head_on_frozen_vectors_learns_faster(films, random_encoder, monkeypatch):
     bench, rates = experiment.Bench(films, random_encoder), []
     monkeypatch.setattr(
-        experiment.SameOrder, "train", lambda self: rates.append(self.optimizer.param_groups[0]["initial_lr"])
+        training.SameOrder, "train", lambda self: rates.append(self.optimizer.param_groups[0]["initial_lr"])
     )
     for head, regime in (("mean", "frozen"), ("mlp", "frozen"), ("cnn", "frozen"), ("mean", "fine-tuned")):
         bench.logits(head, regime, 0)
@@ -246,7 +246,7 @@ def test_what_is_said_of_the_challenge_set_is_kept(films, random_encoder, tmp_pa
         assert (len(row["challenge"]), len(row["validation"]), len(row["validation_labels"])) == (40, 6, 6)
         accuracy = np.mean((row["test"] > 0) == labels)
         assert accuracy == before.set_index("head")["accuracy"][head]
-    monkeypatch.setattr(experiment.Bench, "logits", lambda *_: pytest.fail("a cell was run again"))
+    monkeypatch.setattr(experiment.Bench, "scores", lambda *_: pytest.fail("a cell was run again"))
     experiment.main([*command, "--challenge"])
 
 

@@ -17,7 +17,9 @@ from packaging.utils import canonicalize_name
 import companion
 
 ROOT = Path(__file__).parent.parent
-BESIDE = "answer attribution benchmark challenge checks evaluation experiment heads pretrain results vectors"
+BESIDE = """
+    answer attribution benchmark challenge checks evaluation experiment heads pretrain results training vectors
+"""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 
