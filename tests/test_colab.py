@@ -20,6 +20,7 @@ from companion import encoders
 from tools import series
 
 ROOT = Path(__file__).parent.parent
+PATIENCE = 900  # seconds a cell, for what takes a minute on a machine that does nothing else
 UNREACHABLE = re.compile(r"(?i)failed to fetch|error sending request|connection refused|timed out|dns error")
 
 
@@ -138,7 +139,7 @@ def test_notebook_00_runs_alone_on_colab(tmp_path, repository, colab):
     alone = tmp_path / "alone"
     alone.mkdir()
 
-    failure = series.execute(notebook, alone, kernel="colab")
+    failure = series.execute(notebook, alone, kernel="colab", timeout=PATIENCE)
 
     assert failure is None, failure
     answer = notebook.cells[-1].outputs[0].text
@@ -159,7 +160,7 @@ def test_every_notebook_begins_on_colab(tmp_path, repository, colab):
     alone = tmp_path / "alone"
     alone.mkdir()
 
-    failure = series.execute(beginnings, alone, kernel="colab")
+    failure = series.execute(beginnings, alone, kernel="colab", timeout=PATIENCE)
 
     assert failure is None, failure
     assert_only_the_companion_was_installed(installed, packages, before)

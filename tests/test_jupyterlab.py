@@ -24,7 +24,7 @@ pytestmark = [
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "a-token-of-this-test"
-PATIENCE = 600  # seconds, for what takes one minute on a machine that does nothing else
+PATIENCE = 240  # seconds, for what takes twenty on a machine that does nothing else
 SHOWN = """() => {
     const panel = window.jupyterapp?.shell?.currentWidget;
     if (!panel?.content?.model || !panel.sessionContext) return null;
@@ -123,9 +123,9 @@ def wait_until(page, condition: str):
     page.wait_for_function(f"() => {condition}", polling=500)
 
 
-def open_notebook(page, server, number: str) -> None:
-    """Open one of the series, and wait for its kernel."""
-    name = f"notebooks/{series.notebooks([number])[0].name}"
+def open_notebook(page, server, path: Path) -> None:
+    """Open one of the copied project's, and wait for its kernel."""
+    name = path.relative_to(server.project).as_posix()
     page.goto(f"{server.address}/lab/tree/{name}?token={TOKEN}")
     wait_until(page, f"({SHOWN})()?.name == '{name}' && ({SHOWN})().kernel == 'idle'")
 
@@ -148,32 +148,45 @@ def assert_all_ran(cells):
 
 
 def test_00_runs_from_top_to_bottom_and_nobody_is_asked_anything(page, server):
-    open_notebook(page, server, "00")
+    open_notebook(page, server, *series.notebooks(["00"], server.project))
     assert_all_ran(restart_and_run_all(page))
     assert page.locator(".jp-RenderedHTML mark").count()
     assert page.locator(".jp-Dialog, .Toastify__toast").count() == 0
     assert "Traceback" not in server.said() and " E 20" not in server.said(), server.said()
 
 
+BEFORE_THE_WIDGET = """
+from companion import display
+from companion.attribution import explain
+from companion.pytorch_class import BertCNN
+
+display.setup()
+names, text = ["negative", "positive"], "A warm, funny film."
+model = BertCNN.from_encoder(num_labels=2)
+""".strip()
+
+
+def save_widget_of_09(path: Path):
+    """Its widget and the `lit` that this calls, as they stand; the model is untrained, which shows as well."""
+    cells = nbformat.read(series.notebooks(["09"])[0], as_version=4).cells
+    lit = next(cell for cell in cells if "def lit(" in cell.source)
+    widget = next(cell for cell in cells if "widget" in cell.metadata.get("tags", []))
+    before = nbformat.v4.new_code_cell(BEFORE_THE_WIDGET)
+    series.save(nbformat.v4.new_notebook(cells=[before, lit, widget], metadata=series.METADATA), path)
+
+
 def test_the_widget_of_09_answers_to_a_sentence(page, server):
-    open_notebook(page, server, "09")
-    cells = restart_and_run_all(page)
-    assert_all_ran(cells)
-    page.evaluate(
-        "index => window.jupyterapp.shell.currentWidget.content.scrollToItem(index)",
-        next(i for i, cell in enumerate(nbformat.read(series.notebooks(["09"])[0], 4).cells) if "widget" in tags(cell)),
-    )
+    path = server.project / "notebooks" / "widget_of_09.ipynb"
+    save_widget_of_09(path)
+    open_notebook(page, server, path)
+    assert_all_ran(restart_and_run_all(page))
     box, shown = page.locator(".widget-text input"), page.locator(".widget-html mark")
     shown.first.wait_for()
     before = shown.all_inner_texts()
     box.fill("Nobody laughed, and the ending is a mess.")
     box.press("Enter")
-    page.locator(".widget-html", has_text="ending is a mess").wait_for()
+    page.locator(".widget-html", has_text="laughed").wait_for()  # one word: values stand between the n-grams
     assert shown.count() and shown.all_inner_texts() != before
-
-
-def tags(cell):
-    return cell.metadata.get("tags", [])
 
 
 def test_the_workspace_opens_03_04_and_05_side_by_side(page, server):

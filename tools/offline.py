@@ -28,7 +28,7 @@ python -m venv .venv
 {PYTHON} -m pip install --no-index --no-deps --find-links wheels --requirement requirements.txt
 ```
 
-Then `{PYTHON} -m jupyter lab notebooks` opens the series. The small BERT and the corpus it uses are in the package.
+Then `{PYTHON} -m jupyterlab notebooks` opens the series. The small BERT and the corpus it uses are in the package.
 """
 SWITCH = """
 {kind}s to use instead, one at a time, by the environment variable `COMPANION_{KIND}` with the folder's full path:

@@ -68,7 +68,7 @@ def code_cells(notebook) -> list:
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def execute(notebook, folder: Path, after_each=lambda: None, kernel="python3") -> str | None:
+def execute(notebook, folder: Path, after_each=lambda: None, kernel="python3", timeout=CELL_TIMEOUT) -> str | None:
     """Run all cells in a fresh kernel; None, or what failed."""
     at = 0
 
@@ -81,7 +81,7 @@ def execute(notebook, folder: Path, after_each=lambda: None, kernel="python3") -
 
     client = NotebookClient(
         notebook,
-        timeout=CELL_TIMEOUT,
+        timeout=timeout,
         kernel_name=kernel,
         extra_arguments=["--IPKernelApp.log_level=40"],  # errors only: no word about the local connection
         resources={"metadata": {"path": str(folder)}},
