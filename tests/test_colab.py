@@ -148,15 +148,19 @@ def test_notebook_00_runs_alone_on_colab(tmp_path, repository, colab):
 
 
 def test_every_notebook_begins_on_colab(tmp_path, repository, colab):
-    """What each installs, sets up and imports anywhere; all in one kernel, where a library is loaded only once."""
+    """What each installs, which is the same, and imports anywhere; all in one kernel, so that libraries load once."""
     installed, packages = colab
     before = files(installed)
-    beginnings = nbformat.v4.new_notebook()
-    for path in series.notebooks():
-        cells = [cell for cell in as_on_colab(path, repository).cells if cell.cell_type == "code"]
-        nodes = [node for cell in cells[1:] for node in ast.parse(cell.source).body]
+    begins = [
+        [cell for cell in as_on_colab(path, repository).cells if cell.cell_type == "code"]
+        for path in series.notebooks()
+    ]
+    assert len({install.source for install, *_ in begins}) == 1
+    beginnings = nbformat.v4.new_notebook(cells=[begins[0][0]])
+    for _, setup, *rest in begins:
+        nodes = [node for cell in [setup, *rest] for node in ast.parse(cell.source).body]
         imports = [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
-        beginnings.cells += [*cells[:2], nbformat.v4.new_code_cell("\n".join(imports))]
+        beginnings.cells += [setup, nbformat.v4.new_code_cell("\n".join(imports))]
     alone = tmp_path / "alone"
     alone.mkdir()
 
