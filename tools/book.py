@@ -132,6 +132,17 @@ class LinkSpellings(SphinxTransform):
                 section.insert(1, line)
 
 
+class NameBadges(SphinxTransform):
+    """The README's table has badges from Colab's own site; the book, which asks no site for anything, a word."""
+
+    default_priority = 400
+
+    def apply(self, **_):
+        for image in list(self.document.findall(nodes.image)):
+            if image["uri"].startswith(COLAB):
+                image.replace_self(nodes.Text("Colab"))
+
+
 class LinkRepository(SphinxTransform):
     """Links to what is in the repository and not in the book lead there: no copy of it gets into the book."""
 
@@ -162,6 +173,7 @@ class LinkRepository(SphinxTransform):
 def setup(app):
     app.connect("source-read", list_coursework)
     app.connect("autodoc-process-docstring", layout)
+    app.add_transform(NameBadges)
     app.add_transform(LinkRepository)
     app.add_transform(LinkSpellings)
     app.add_post_transform(LinkWords)
