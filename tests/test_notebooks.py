@@ -137,7 +137,7 @@ def test_the_variants_stand_side_by_side():
 
 
 def test_the_readme_gives_the_minutes_that_the_notebooks_give(path, notebook):
-    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    lines = (ROOT / "README.md").read_text("utf-8").replace("\xa0", " ").splitlines()
     row = next(line for line in lines if line.startswith("|") and f"(notebooks/{path.name})" in line)
     header = notebook.cells[0].source.replace("\n", " ")
     run, read = re.search(r"about (a minute|\d+ s).*; to read, (\d+) min", header).groups()
