@@ -90,17 +90,23 @@ def scores(examples: pd.DataFrame, dataset: str, metric=accuracy) -> pd.DataFram
 def comparisons(examples: pd.DataFrame, datasets, ours: tuple[str, str], rivals, **how) -> pd.DataFrame:
     """`compare` one classifier with others on each of the datasets, a row for each: `how` goes to `compare`.
 
-    `significant` counts the seeds whose exact McNemar test stays below 5% after Holm's correction for the whole table.
+    A pair that was not measured on a dataset has no row there. `significant` counts the seeds whose exact McNemar test
+    stays below 5% after Holm's correction for the whole table. Raises ValueError if no pair was measured at all.
     """
+    measured = set(examples[["dataset", "head", "regime"]].drop_duplicates().itertuples(index=False, name=None))
     rows, p_values = [], []
     for dataset in datasets:
         for rival in rivals:
+            if not {(dataset, *ours), (dataset, *rival)} <= measured:
+                continue
             labels, first, second = paired(examples, dataset, ours, rival)
             found = compare(labels, first, second, **how)
             names = {"dataset": dataset, "regime": ours[1], "rival": rival[0], "seeds": len(first)}
             numbers = ("difference", "low", "high", "detectable", "verdict")
             rows.append(names | {name: getattr(found, name) for name in numbers})
             p_values.append(found.p_values)
+    if not rows:
+        raise ValueError(f"The results hold no pair of {', '.join(ours)} and one of its rivals on {list(datasets)}.")
     corrected = iter(holm(np.concatenate(p_values)) < 0.05)
     table = pd.DataFrame(rows)
     table["significant"] = [sum(next(corrected) for _ in seeds) for seeds in p_values]
