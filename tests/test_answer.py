@@ -73,6 +73,15 @@ def test_only_shared_seeds_are_compared(examples):
     assert (cnn == all_cnn[[0, 2, 4]]).all() and (mean == all_mean[[0, 2, 4]]).all()
 
 
+def test_a_pair_that_was_not_measured_has_no_row(examples):
+    some = examples[~(examples["head"].eq("mean") & examples["dataset"].eq("b"))]
+    rivals = [("mean", "frozen"), ("mlp", "frozen")]
+    table = answer.comparisons(some, ["a", "b"], ("cnn", "frozen"), rivals, count=200)
+    assert list(zip(table["dataset"], table["rival"], strict=True)) == [("a", "mean"), ("a", "mlp"), ("b", "mlp")]
+    with pytest.raises(ValueError, match="no pair of cnn, frozen and one of its rivals"):
+        answer.comparisons(some, ["b"], ("cnn", "frozen"), [("mean", "frozen")])
+
+
 def test_scores_are_the_mean_over_seeds_within_their_interval(examples):
     table = answer.scores(examples, "a")
     right = examples[examples["dataset"] == "a"].assign(right=lambda rows: rows["label"] == rows["prediction"])

@@ -120,7 +120,7 @@ def draw() -> None:
     for ax, (regime, table) in zip(axes, compared().items(), strict=True):
         datasets = list(dict.fromkeys(table["dataset"]))
         for shift, rival, marker, colour in zip((-0.14, 0.14), RIVALS, "os", display.PALETTE, strict=False):
-            rows = table[table["rival"] == rival].set_index("dataset").loc[datasets]
+            rows = table[table["rival"] == rival].set_index("dataset").reindex(datasets)
             places = [place + shift for place in range(len(datasets))]
             ax.hlines(places, 100 * rows["low"], 100 * rows["high"], color=colour, lw=2)
             ax.plot(100 * rows["difference"], places, marker, color=colour, label=f"minus {LABELS[rival]}")
