@@ -89,7 +89,10 @@ def compared() -> dict[str, pd.DataFrame]:
 
 
 def verdict() -> str:
-    seeds = [f"{table['seeds'].min()} {regime}" for regime, table in compared().items()]
+    seeds = []
+    for regime, table in compared().items():
+        counts = sorted({table["seeds"].min(), table["seeds"].max()})
+        seeds.append(f"{' to '.join(map(str, counts))} {regime}")
     datasets = compared()["frozen"]["dataset"].nunique()
     facts = f"{datasets} datasets; seeds: {', '.join(seeds)}; accuracy on test, 95% intervals, a margin of one point."
     return f"{answer.verdict(compared(), RIVALS)}\n\n{facts}"
