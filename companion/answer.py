@@ -126,13 +126,14 @@ def sentence(table: pd.DataFrame) -> str:
 
 
 def verdict(tables: dict[str, pd.DataFrame], rivals=tuple(RIVALS)) -> str:
-    """The answer for each regime's comparisons and each rival, in Markdown."""
+    """The answer for each regime's comparisons and each rival that was measured, in Markdown."""
     lines = []
     for regime, table in tables.items():
         lines += [f"**With a {regime} encoder**", ""]
         for rival in rivals:
             found = table[table["rival"] == rival]
-            lines.append(f"- against {RIVALS[rival]}: {sentence(found)}; {advice(found)}.")
+            if len(found):
+                lines.append(f"- against {RIVALS[rival]}: {sentence(found)}; {advice(found)}.")
         lines.append("")
     return "\n".join(lines).strip()
 

@@ -82,6 +82,12 @@ def test_a_pair_that_was_not_measured_has_no_row(examples):
         answer.comparisons(some, ["b"], ("cnn", "frozen"), [("mean", "frozen")])
 
 
+def test_nothing_is_advised_against_a_rival_that_was_not_measured(examples):
+    table = answer.comparisons(examples, ["a"], ("cnn", "frozen"), [("mean", "frozen")], count=200)
+    said = answer.verdict({"frozen": table})
+    assert said.count("add the CNN") == 1 and answer.RIVALS["mean"] in said and answer.RIVALS["mlp"] not in said
+
+
 def test_scores_are_the_mean_over_seeds_within_their_interval(examples):
     table = answer.scores(examples, "a")
     right = examples[examples["dataset"] == "a"].assign(right=lambda rows: rows["label"] == rows["prediction"])
@@ -166,3 +172,41 @@ def test_the_verdict_counts_what_the_tables_say(shown):
             counts = table.loc[table["rival"] == rival, "verdict"].value_counts()
             assert all(f"{verdict} on {count}" in line for verdict, count in counts.items())
             assert line.endswith(f"{answer.advice(table[table['rival'] == rival])}.")
+
+
+def printed_gains(shown, pattern) -> list[re.Match]:
+    """What the lines of gains say, as in "frozen  imdb  142 tokens +2.1  202 tokens +2.1"."""
+    return [found for text in shown[0] for line in text.splitlines() if (found := re.match(pattern, line))]
+
+
+def test_the_learning_curve_follows_from_the_file(shown):
+    _, cells, _ = shown
+    accuracy = cells.set_index(["dataset", "head", "regime", "seed"]).sort_index()["accuracy"] * 100
+    lines = printed_gains(shown, r"(frozen|fine-tuned) +(50: .*)")
+    assert len(lines) == 2
+    for regime, gains in (line.groups() for line in lines):
+        for size, gain in re.findall(r"(\d+): (\S+)", gains):
+            name = "cornell-movie-review-data/rotten_tomatoes" + ("" if size == "8530" else f"@{size}")
+            difference = (accuracy[name, "cnn", regime] - accuracy[name, "mean", regime]).mean()
+            assert float(gain) == pytest.approx(difference, abs=0.051)
+
+
+def test_the_gain_by_length_keeps_texts_of_one_length_together(shown):
+    """By another way: lengths and not examples are put into parts. IMDb's test file is sorted by label."""
+    _, _, examples = shown
+    lines = printed_gains(shown, r"(frozen|fine-tuned) +(\w+) +(\d+ tokens .*)")
+    assert len(lines) == 2 * len(answer.DATASETS)
+    names = {short: dataset for dataset, short in answer.DATASETS.items()}
+    for regime, short, gains in (line.groups() for line in lines):
+        rows = examples[examples["dataset"].eq(names[short]) & examples["regime"].eq(regime)]
+        rows = rows[rows["head"].isin(["cnn", "mean"])].assign(right=lambda r: 100.0 * (r["label"] == r["prediction"]))
+        right = rows.pivot(index=["seed", "example", "length"], columns="head", values="right").dropna().reset_index()
+        of_texts = right.drop_duplicates("example")["length"]
+        edges = np.unique(np.quantile(of_texts, [0, 0.25, 0.5, 0.75, 1]))
+        printed = re.findall(r"(\d+) tokens (\S+)", gains)
+        assert len(printed) == len(edges) - 1
+        for number, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+            part = right[(right["length"].gt(low) | (number == 0)) & right["length"].le(high)]
+            middle = part.drop_duplicates("example")["length"].median()
+            assert float(printed[number][0]) == pytest.approx(middle, abs=0.51)
+            assert float(printed[number][1]) == pytest.approx((part["cnn"] - part["mean"]).mean(), abs=0.051)
