@@ -90,8 +90,9 @@ def scores(examples: pd.DataFrame, dataset: str, metric=accuracy) -> pd.DataFram
 def comparisons(examples: pd.DataFrame, datasets, ours: tuple[str, str], rivals, **how) -> pd.DataFrame:
     """`compare` one classifier with others on each of the datasets, a row for each: `how` goes to `compare`.
 
-    A pair that was not measured on a dataset has no row there. `significant` counts the seeds whose exact McNemar test
-    stays below 5% after Holm's correction for the whole table. Raises ValueError if no pair was measured at all.
+    A pair has a row where two seeds or more of it were measured: one seed knows nothing of the chance in training.
+    `significant` counts the seeds whose exact McNemar test stays below 5% after Holm's correction for the whole table.
+    Raises ValueError if no pair was measured so.
     """
     measured = set(examples[["dataset", "head", "regime"]].drop_duplicates().itertuples(index=False, name=None))
     rows, p_values = [], []
@@ -100,6 +101,8 @@ def comparisons(examples: pd.DataFrame, datasets, ours: tuple[str, str], rivals,
             if not {(dataset, *ours), (dataset, *rival)} <= measured:
                 continue
             labels, first, second = paired(examples, dataset, ours, rival)
+            if len(first) < 2:
+                continue
             found = compare(labels, first, second, **how)
             names = {"dataset": dataset, "regime": ours[1], "rival": rival[0], "seeds": len(first)}
             numbers = ("difference", "low", "high", "detectable", "verdict")
@@ -111,6 +114,18 @@ def comparisons(examples: pd.DataFrame, datasets, ours: tuple[str, str], rivals,
     table = pd.DataFrame(rows)
     table["significant"] = [sum(next(corrected) for _ in seeds) for seeds in p_values]
     return table
+
+
+def length_parts(examples: pd.DataFrame, dataset: str) -> list[tuple[float, np.ndarray]]:
+    """[(median length in tokens, places in the test set)] of up to four parts of a dataset, from short to long.
+
+    Texts of one length stay in one part: a test file may be sorted by label, and what cuts between equals cuts by it.
+    """
+    rows = examples[examples["dataset"].eq(dataset)].drop_duplicates("example").sort_values("example")
+    lengths = rows["length"].to_numpy()
+    quarters = pd.qcut(lengths, 4, labels=False, duplicates="drop")
+    parts = [np.flatnonzero(quarters == quarter) for quarter in np.unique(quarters)]
+    return [(float(np.median(lengths[part])), part) for part in parts]
 
 
 def points(share: float) -> str:

@@ -58,13 +58,16 @@ def load_dataset(name: str = DEFAULT_DATASET) -> datasets.DatasetDict:
             raise ValueError(f"The split '{split}' of '{name}' has rows without a label.")
         if labels == {-1}:
             del splits[split]
+            continue
+        if -1 in labels:
+            raise ValueError(f"The split '{split}' of '{name}' has rows without a label (-1).")
         names |= labels
     if not splits:
         raise ValueError(f"'{name}' has no split with labels.")
     if not isinstance(rows.features["label"], datasets.ClassLabel):
-        classes = sorted(names - {-1})
+        classes = sorted(names)
         feature = datasets.ClassLabel(names=[str(label) for label in classes])
-        index = {-1: -1} | {label: i for i, label in enumerate(classes)}
+        index = {label: i for i, label in enumerate(classes)}
         for split, rows in splits.items():
             numbers = [index[label] for label in rows["label"]]
             splits[split] = rows.remove_columns("label").add_column("label", numbers, feature=feature)

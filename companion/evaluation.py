@@ -14,7 +14,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 MARGIN = 0.01  # a difference smaller than one point matters to nobody
-DRAWS = 2000
+DRAWS = 10_000  # with fewer, a verdict may hang on which draws they were
 
 
 def accuracy(labels, predictions, weights):

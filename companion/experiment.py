@@ -1,12 +1,13 @@
 """Does the CNN help? Datasets x heads x {frozen, fine-tuned} x seeds, each cell trained once and kept.
 
-RESULTS becomes two files: heads.csv, a row for each cell and split, and predictions.parquet, a row for each example;
+RESULTS becomes two files: heads.csv, a row for each cell, and predictions.parquet, a row for each example;
 with --challenge a third, log_odds.parquet: what two-class models say of validation, test and the challenge set.
 Started again, the command goes on with the cells that are missing; started twice, the two share the work.
 """
 
 import argparse
 import hashlib
+import re
 import time
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 
 from companion.answer import REGIMES
 from companion.challenge import load_challenge
-from companion.data import encode, load_dataset
+from companion.data import DEFAULT_DATASET, encode, load_dataset
 from companion.encoders import DEFAULT_ENCODER, find_encoder, load_pytorch_encoder, load_tokenizer
 from companion.heads import ABLATIONS, CNN, HEADS, Classifier, StaticEncoder
 from companion.pytorch_class import BertCNN
@@ -45,10 +46,11 @@ def draw(rows, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def prepare(name: str) -> DatasetDict:
     """train, validation and test of a dataset. "NAME@500" trains on 500 examples, each class with its share.
 
-    Without a validation split a tenth of train becomes it.
+    Without a validation split a tenth of train becomes it. At most 1,000 examples of validation are used, and 5,000
+    of test.
     Raises ValueError, with one sentence, for one class only, and for labels that training never shows.
     """
-    name, _, size = name.partition("@")
+    name, size = re.fullmatch(r"(.*?)(?:@([1-9]\d*))?", name).groups()
     splits = load_dataset(name)
     if not {"train", "test"} <= set(splits):
         raise ValueError(f"'{name}' needs the splits train and test; it has {list(splits)}.")
@@ -94,7 +96,7 @@ class Bench:
         With a size: trained on so many examples, which ones depends on the seed.
         """
         texts, labels = self.texts["train"], self.texts["train"].features["label"].num_classes
-        drawn = draw(texts, size or len(texts), seed)[0]
+        drawn = draw(texts, len(texts) if size is None else size, seed)[0]
         if head == "tfidf":
             model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=1000))
             model.fit(texts.select(drawn)["text"][:], texts.select(drawn)["label"][:])
@@ -135,10 +137,23 @@ def train_cnn(bench: Bench, seed: int = 0) -> tuple[BertCNN, np.ndarray]:
     return model.cpu().eval(), scores("test")
 
 
+def short_name(dataset: str) -> str:
+    """What the results call a dataset: the last two parts of its folder or Hub id."""
+    folder = Path(dataset)
+    known = dataset != DEFAULT_DATASET and folder.is_dir()
+    return "/".join((folder.resolve() if known else folder).parts[-2:])
+
+
 def encoder_identity(name: str) -> str:
     """A name and the start of the weights' checksum: an encoder trained anew under the old name is another one."""
     weights = find_encoder(name) / "model.safetensors"
     return f"{Path(name).name} {hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}"
+
+
+def positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is too few; it takes 1 or more")
+    return number
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -147,9 +162,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--heads", nargs="+", choices=[*HEADS, *NO_BERT, *ABLATIONS], default=[*HEADS, *NO_BERT])
     parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=REGIMES)
     parser.add_argument(
-        "--sizes", type=int, nargs="*", default=[], help="train on so many examples, too (drawn by seed)"
+        "--sizes", type=positive, nargs="*", default=[], help="train on so many examples, too (drawn by seed)"
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[3], help="how many, for each of the regimes")
+    parser.add_argument("--seeds", type=positive, nargs="+", default=[3], help="how many, for each of the regimes")
     parser.add_argument("--challenge", action="store_true", help="score the challenge set, too (two classes only)")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
     parser.add_argument("--bf16", action="store_true", help="half precision: twice as fast where the hardware knows it")
@@ -162,11 +177,13 @@ def main(argv: list[str] | None = None) -> None:
     results = Results(args.results, args.bf16)
     benches = {}  # name in the results -> bench, size
     for name in args.datasets:
-        bench, short = Bench(name, args.encoder, args.bf16, args.challenge), "/".join(Path(name).parts[-2:])
+        bench, short = Bench(name, args.encoder, args.bf16, args.challenge), short_name(name)
         if not max(args.sizes, default=0) < (most := len(bench.texts["train"])):
             raise ValueError(f"'{name}' has {most} training examples; sizes have to be smaller, not {args.sizes}.")
-        benches[short] = bench, None
-        benches |= {f"{short.partition('@')[0]}@{size}": (bench, size) for size in args.sizes}
+        added = {short: (bench, None)} | {f"{short.partition('@')[0]}@{size}": (bench, size) for size in args.sizes}
+        if twice := sorted(set(benches) & set(added)):
+            raise ValueError(f"Two of the datasets would both be {twice} in the results; give them one at a time.")
+        benches |= added
     seeds = dict(zip(args.regimes, args.seeds * len(args.regimes), strict=False))
     todo = []
     for dataset, (_, size) in benches.items():

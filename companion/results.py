@@ -16,14 +16,22 @@ import torch
 import transformers
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
+from companion.training import settings_identity
+
 CELL = ["dataset", "head", "regime", "seed", "encoder"]
 COLUMNS = [*CELL, "split", "accuracy", "macro_f1", "loss", "seconds", "parameters", "versions", "hardware"]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """heads.csv; names stay names, a dataset "2024" or "NA" too."""
+    names = dict.fromkeys(["dataset", "head", "regime", "encoder"], str)
+    return pd.read_csv(path, dtype=names, keep_default_na=False)
 
 
 class Results:
     """The files of a folder, changed only under a lock, and each written whole before it replaces the last.
 
-    Raises ValueError, with one sentence, for a table of other columns or made by other versions.
+    Raises ValueError, with one sentence, for a table of other columns, or made by other versions or settings.
     """
 
     def __init__(self, folder: Path, bf16: bool = False):
@@ -31,7 +39,9 @@ class Results:
         self.folder, self.table = folder, folder / "heads.csv"
         self.predictions, self.log_odds = folder / "predictions.parquet", folder / "log_odds.parquet"
         self.lock = filelock.FileLock(folder / ".lock")
-        self.versions = f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}"
+        versions = {"torch": torch.__version__.split("+")[0], "transformers": transformers.__version__}
+        versions["settings"] = settings_identity()
+        self.versions = ", ".join(f"{name} {version}" for name, version in versions.items())
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
         self.hardware = f"{device}, {torch.get_num_threads()} threads, {'bf16' if bf16 else 'fp32'}"
         rows = self.read()
@@ -39,7 +49,7 @@ class Results:
             raise ValueError(f"{self.table} was made by other versions than {self.versions}; give another folder.")
 
     def read(self) -> pd.DataFrame:
-        return pd.read_csv(self.table) if self.table.exists() else pd.DataFrame(columns=COLUMNS)
+        return read_table(self.table) if self.table.exists() else pd.DataFrame(columns=COLUMNS)
 
     def has(self, cell: dict, challenge: bool = False) -> bool:
         tables = [self.read()]
@@ -75,7 +85,7 @@ class Results:
     def _append(self, path, rows):
         csv = path == self.table
         if path.exists():
-            old = pd.read_csv(path) if csv else pd.read_parquet(path)
+            old = read_table(path) if csv else pd.read_parquet(path)
             same = (old[CELL] == rows[CELL].iloc[0].tolist()).all(axis=1)
             rows = pd.concat([old[~same], rows], ignore_index=True)
         temporary = path.with_suffix(".tmp")

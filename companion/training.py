@@ -1,5 +1,6 @@
 """Training for the comparison: every head by the same settings, on the same batches, and the best epoch kept."""
 
+import hashlib
 import tempfile
 
 import torch
@@ -17,6 +18,11 @@ SETTINGS = {  # epochs, but so many updates for small data; learning rates of he
     "trained": (8, 400, 1e-3, 1e-3),
 }
 LINEAR = 10  # but on frozen vectors a linear layer alone learns so many times as fast: at 1e-3 it would not arrive
+
+
+def settings_identity() -> str:
+    """The start of the settings' checksum: heads trained by other settings are not compared."""
+    return hashlib.sha256(repr((SETTINGS, LINEAR)).encode()).hexdigest()[:8]
 
 
 class SameOrder(Trainer):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from companion import answer
+from companion.evaluation import compare
 
 ROOT = Path(__file__).parent.parent
 
@@ -93,6 +94,37 @@ def test_scores_are_the_mean_over_seeds_within_their_interval(examples):
     right = examples[examples["dataset"] == "a"].assign(right=lambda rows: rows["label"] == rows["prediction"])
     assert table["score"].to_dict() == pytest.approx(right.groupby(["head", "regime"])["right"].mean().to_dict())
     assert ((table["low"] < table["score"]) & (table["score"] < table["high"])).all()
+
+
+def test_one_seed_is_no_comparison(examples):
+    pair = ("cnn", "frozen"), [("mean", "frozen")]
+    one = examples[examples["dataset"].eq("a") & examples["seed"].eq(0)]
+    both = pd.concat([one, examples[examples["dataset"].eq("b")]])
+    assert set(answer.comparisons(both, ["a", "b"], *pair, count=200)["dataset"]) == {"b"}
+    with pytest.raises(ValueError, match="hold no pair of cnn, frozen"):
+        answer.comparisons(one, ["a"], *pair, count=200)
+
+
+@pytest.mark.parametrize("found", [["helps", "helps", "hurts"], ["helps", *["cannot tell"] * 4]])
+def test_advice_where_the_cnn_helps_but_not_on_most_or_also_hurts(found):
+    assert answer.advice(pd.DataFrame({"verdict": found})) == "try both on your own validation data"
+
+
+def test_texts_of_one_length_stay_in_one_part():
+    lengths = [5, 9, 256, 256, 256, 256, 7, 256]
+    rows = pd.DataFrame({"dataset": "d", "example": range(8), "length": lengths})
+    parts = answer.length_parts(pd.concat([rows, rows]).sample(frac=1, random_state=0), "d")  # two trainings' rows
+    assert sorted(np.concatenate([part for _, part in parts]).tolist()) == list(range(8))
+    assert {2, 3, 4, 5, 7} <= set(parts[-1][1].tolist())
+    assert [median for median, _ in parts] == sorted(median for median, _ in parts)
+
+
+def test_a_verdict_does_not_hang_on_the_draws():
+    """How far the ends of an interval move from one set of draws to the next, in points."""
+    rng = np.random.default_rng(0)
+    labels, ours, theirs = np.zeros(1000, int), *(rng.random((2, 5, 1000)) > 0.8).astype(int)
+    ends = np.array([(c.low, c.high) for c in (compare(labels, ours, theirs, seed=seed) for seed in range(4))])
+    assert np.ptp(ends, axis=0).max() < 0.05 * np.mean(ends[:, 1] - ends[:, 0])
 
 
 def test_the_series_own_results_are_found():

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from companion.experiment import encoder_identity
+from companion.training import settings_identity
 from tools import cards
 
 
@@ -17,6 +18,11 @@ def test_every_number_comes_from_a_file(card):
 def test_the_measured_encoder_is_the_shipped_one():
     rows = pd.read_csv(cards.RESULTS / "heads.csv")
     assert set(rows["encoder"]) == {encoder_identity("embedded")}
+
+
+def test_the_heads_were_trained_by_the_settings_that_are_here():
+    rows = pd.read_csv(cards.RESULTS / "heads.csv")
+    assert rows["versions"].str.endswith(f", settings {settings_identity()}").all()
 
 
 def test_a_changed_number_is_noticed(tmp_path, monkeypatch):

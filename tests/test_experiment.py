@@ -132,12 +132,54 @@ def test_two_at_once_share_the_work(films, random_encoder, tmp_path):
     assert len(pd.read_parquet(tmp_path / "predictions.parquet")) == 7 * 20
 
 
-def test_results_of_other_versions_are_left_alone(arguments, results, tmp_path):
-    text = (results / "heads.csv").read_text().replace("transformers ", "transformers 4.")
+@pytest.mark.parametrize("name", ["2024", "NA", "."])
+def test_a_dataset_of_any_name_is_run_once(films, random_encoder, tmp_path, monkeypatch, name):
+    (tmp_path / "2024").mkdir()
+    (tmp_path / "NA").mkdir()
+    for file in Path(films).iterdir():
+        for folder in ("2024", "NA", "."):
+            (tmp_path / folder / file.name).write_bytes(file.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    command = [name, "--encoder", random_encoder, "--heads", "tfidf", "--results", str(tmp_path / "results")]
+    experiment.main(command)
+    monkeypatch.setattr(experiment.Bench, "scores", lambda *_: pytest.fail("a cell was run again"))
+    experiment.main(command)
+
+
+def test_one_number_of_seeds_for_each_regime(films, random_encoder, tmp_path):
+    command = [films, "--encoder", random_encoder, "--heads", "mean", "--seeds", "3", "1", "--results", str(tmp_path)]
+    experiment.main(command)
+    assert table(tmp_path).groupby("regime").size().to_dict() == {"frozen": 3, "fine-tuned": 1}
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--sizes"])
+def test_less_than_one_is_no_number(films, tmp_path, capsys, option):
+    with pytest.raises(SystemExit):
+        experiment.main([films, option, "0", "--results", str(tmp_path / "results")])
+    assert "0 is too few" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_two_datasets_of_one_name(films, random_encoder, tmp_path):
+    command = [f"{films}@20", films, "--sizes", "20", "--heads", "tfidf", "--encoder", random_encoder]
+    with pytest.raises(ValueError, match="Two of the datasets would both be .*tests/films@20"):
+        experiment.main([*command, "--results", str(tmp_path)])
+    assert not (tmp_path / "heads.csv").exists()
+
+
+@pytest.mark.parametrize("part", ["torch", "transformers", "settings"])
+def test_results_of_other_versions_are_left_alone(arguments, results, tmp_path, part):
+    text = (results / "heads.csv").read_text().replace(f"{part} ", f"{part} 4.")
     (tmp_path / "heads.csv").write_text(text)
     with pytest.raises(ValueError, match="was made by other versions than .*; give another folder"):
         experiment.main([*arguments, "--results", str(tmp_path)])
     assert (tmp_path / "heads.csv").read_text() == text
+
+
+def test_what_was_trained_by_other_settings_is_another_version(monkeypatch):
+    before = training.settings_identity()
+    monkeypatch.setattr(training, "LINEAR", 20)
+    assert training.settings_identity() != before
 
 
 @pytest.mark.parametrize(
