@@ -142,8 +142,9 @@ def test_no_text_at_all():
     refusal("There is no text: give at least one", check_texts, [])
 
 
-def test_a_row_without_a_label(tmp_path):
-    rows = [{"text": "fine", "label": "good"}, {"text": "so so", "label": None}]
+@pytest.mark.parametrize("label, none", [("good", None), (1, -1)])
+def test_a_row_without_a_label(tmp_path, label, none):
+    rows = [{"text": "fine", "label": label}, {"text": "so so", "label": none}]
     refusal("without a label", load_dataset, write(tmp_path, rows))
 
 

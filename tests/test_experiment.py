@@ -1,6 +1,7 @@
 """`python -m companion.experiment`: every cell once, kept whatever happens, the same numbers each time."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -134,12 +135,9 @@ def test_two_at_once_share_the_work(films, random_encoder, tmp_path):
 
 @pytest.mark.parametrize("name", ["2024", "NA", "."])
 def test_a_dataset_of_any_name_is_run_once(films, random_encoder, tmp_path, monkeypatch, name):
-    (tmp_path / "2024").mkdir()
-    (tmp_path / "NA").mkdir()
-    for file in Path(films).iterdir():
-        for folder in ("2024", "NA", "."):
-            (tmp_path / folder / file.name).write_bytes(file.read_bytes())
-    monkeypatch.chdir(tmp_path)
+    for folder in ("2024", "NA"):
+        shutil.copytree(films, tmp_path / folder)
+    monkeypatch.chdir(tmp_path / "NA" if name == "." else tmp_path)
     command = [name, "--encoder", random_encoder, "--heads", "tfidf", "--results", str(tmp_path / "results")]
     experiment.main(command)
     monkeypatch.setattr(experiment.Bench, "scores", lambda *_: pytest.fail("a cell was run again"))
@@ -161,8 +159,9 @@ def test_less_than_one_is_no_number(films, tmp_path, capsys, option):
 
 
 def test_two_datasets_of_one_name(films, random_encoder, tmp_path):
-    command = [f"{films}@20", films, "--sizes", "20", "--heads", "tfidf", "--encoder", random_encoder]
-    with pytest.raises(ValueError, match="Two of the datasets would both be .*tests/films@20"):
+    other = shutil.copytree(films, tmp_path / "tests" / "films")
+    command = [films, str(other), "--heads", "tfidf", "--encoder", random_encoder]
+    with pytest.raises(ValueError, match="Two of the datasets would both be .*tests/films"):
         experiment.main([*command, "--results", str(tmp_path)])
     assert not (tmp_path / "heads.csv").exists()
 
