@@ -1,6 +1,7 @@
-"""How fast it is, as ratios: rounds alternate between what is compared, and the median round counts.
+"""How fast it is, as ratios: rounds alternate between what is compared, and the median round counts
+(padded to 512, one round has to do).
 
-    python -m companion.benchmark [DATASET]        # some ten minutes on two CPU cores
+    python -m companion.benchmark [DATASET]        # a quarter of an hour or more on two CPU cores
 
 What the CNN head costs beside a BERT of bert-base size; what batches of one length and cached vectors save in training;
 what a training step costs in each of the four variants.
@@ -106,10 +107,11 @@ def training(dataset: str, encoder_name: str, texts: int = 1024, rounds: int = 3
     tokenizer, encoder = load_tokenizer(encoder_name), load_pytorch_encoder(encoder_name)
     train = load_dataset(dataset)["train"].shuffle(seed=0)
     rows = encode(train.select(range(min(texts, len(train)))), tokenizer)
-    width, grouped = encoder.config.hidden_size, {"train_sampling_strategy": "group_by_length"}
+    width, classes = encoder.config.hidden_size, train.features["label"].num_classes
+    grouped = {"train_sampling_strategy": "group_by_length"}
     wide = copy.deepcopy(encoder.config)
     wide.max_position_embeddings = max(512, wide.max_position_embeddings)
-    model = Classifier(CNN(width, 2), BertModel(wide))  # its time does not depend on its weights
+    model = Classifier(CNN(width, classes), BertModel(wide))  # its time does not depend on its weights
     work = {
         "grouped": epoch(model, rows, padded(tokenizer), **grouped),
         "any order": epoch(model, rows, padded(tokenizer)),
@@ -128,6 +130,7 @@ def caching(dataset: str, encoder_name: str, texts: int = 2048, rounds: int = 3)
     train = load_dataset(dataset)["train"].shuffle(seed=0)
     rows = encode(train.select(range(min(texts, len(train)))), tokenizer)
     rows = rows.add_column("key", [str(i) for i in range(len(rows))])
+    classes = train.features["label"].num_classes
     base = BertModel(BertConfig(vocab_size=len(tokenizer)))  # its time does not depend on its weights
     some = rows.select(range(min(256, len(rows))))  # which takes it long enough
     print("an epoch of training a head alone: vectors anew / cached")
@@ -139,8 +142,8 @@ def caching(dataset: str, encoder_name: str, texts: int = 2048, rounds: int = 3)
         cached = CachedVectors(encoder, tokenizer, {"train": part}, layers=1)
         for head in heads:
             work = {
-                "anew": epoch(Classifier(HEADS[head](width, 2), encoder), part, padded(tokenizer)),
-                "cached": epoch(Classifier(HEADS[head](width, 2)), part, cached),
+                "anew": epoch(Classifier(HEADS[head](width, classes), encoder), part, padded(tokenizer)),
+                "cached": epoch(Classifier(HEADS[head](width, classes)), part, cached),
             }
             took = side_by_side(work, rounds)
             print(f"  {f'{Path(name).name}, {head}, {len(part)} texts':42}  {took['anew'] / took['cached']:.1f}")
