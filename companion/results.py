@@ -31,7 +31,8 @@ def read_table(path: Path) -> pd.DataFrame:
 class Results:
     """The files of a folder, changed only under a lock, and each written whole before it replaces the last.
 
-    Raises ValueError, with one sentence, for a table of other columns, or made by other versions or settings.
+    Raises ValueError, with one sentence, for a table of other columns, or made by other versions or settings, and
+    for predictions that are missing or damaged.
     """
 
     def __init__(self, folder: Path, bf16: bool = False):
@@ -47,6 +48,12 @@ class Results:
         rows = self.read()
         if list(rows.columns) != COLUMNS or set(rows["versions"]) - {self.versions}:
             raise ValueError(f"{self.table} was made by other versions than {self.versions}; give another folder.")
+        for file in (self.predictions, self.log_odds):
+            if file.exists() or (len(rows) and file == self.predictions):
+                try:
+                    pd.read_parquet(file, columns=CELL)
+                except (OSError, ValueError):
+                    raise ValueError(f"{file} is missing or damaged; restore it, or give another folder.") from None
 
     def read(self) -> pd.DataFrame:
         return read_table(self.table) if self.table.exists() else pd.DataFrame(columns=COLUMNS)
@@ -73,13 +80,13 @@ class Results:
         numbers = {"example": range(len(labels)), "length": test["length"][:], "label": labels, "prediction": predicted}
         examples = pd.DataFrame(cell | numbers).astype({name: "int16" for name in ("seed", *numbers)})
         with self.lock:
-            # The table comes last: a cell that it lacks is run again, and its predictions replaced.
+            # The table comes after the predictions: a cell that it lacks is run again, and they are replaced.
+            self._append(self.predictions, examples)
+            self._append(self.table, pd.DataFrame([row])[COLUMNS])
             if "challenge" in logits:
                 odds = {split: (z[:, 1] - z[:, 0]).astype("float16") for split, z in logits.items()}
                 odds["validation_labels"] = np.array(splits["validation"]["label"][:], "int8")
                 self._append(self.log_odds, pd.DataFrame([cell | odds]))
-            self._append(self.predictions, examples)
-            self._append(self.table, pd.DataFrame([row])[COLUMNS])
         return row
 
     def _append(self, path, rows):

@@ -175,6 +175,16 @@ def test_results_of_other_versions_are_left_alone(arguments, results, tmp_path, 
     assert (tmp_path / "heads.csv").read_text() == text
 
 
+@pytest.mark.parametrize("content", [None, b"PAR1"])
+def test_damaged_predictions_are_noticed_before_anything_is_trained(arguments, results, tmp_path, monkeypatch, content):
+    shutil.copy(results / "heads.csv", tmp_path)
+    if content:
+        (tmp_path / "predictions.parquet").write_bytes(content)
+    monkeypatch.setattr(experiment.Bench, "scores", lambda *_: pytest.fail("a cell was run"))
+    with pytest.raises(ValueError, match="predictions.parquet is missing or damaged; restore it"):
+        experiment.main([*arguments, "--seeds", "9", "--results", str(tmp_path)])
+
+
 def test_what_was_trained_by_other_settings_is_another_version(monkeypatch):
     before = training.settings_identity()
     monkeypatch.setattr(training, "LINEAR", 20)
