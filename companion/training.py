@@ -1,4 +1,4 @@
-"""Training for the comparison: every head on the same batches, by the settings of its regime; the best epoch is kept."""
+"""Training for the comparison: every head on the same batches, by its regime's settings; the best epoch is kept."""
 
 import hashlib
 import tempfile
