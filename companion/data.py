@@ -53,6 +53,8 @@ def load_dataset(name: str = DEFAULT_DATASET) -> datasets.DatasetDict:
         if len(rows) == 0:
             raise ValueError(f"The split '{split}' of '{name}' is empty.")
         check_texts(rows["text"])
+        if not isinstance(rows.features["label"], (datasets.ClassLabel, datasets.Value)):
+            raise ValueError(f"A label in the split '{split}' of '{name}' is not one value: {rows['label'][0]!r}.")
         labels = set(rows.unique("label"))
         if None in labels:
             raise ValueError(f"The split '{split}' of '{name}' has rows without a label.")

@@ -49,6 +49,22 @@ def show(fig, alt: str) -> None:
     display({"image/png": image, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
 
 
+class Progress:
+    """A bar that grows with each call of `step`. It only adds to what is printed: once stored, it stays the same."""
+
+    WIDTH = 30
+
+    def __init__(self, steps: int, title: str):
+        self.done, self.steps = 0, steps
+        print(f"{title:20}", end="", flush=True)
+
+    def step(self, *_, **__) -> None:
+        """One step is done. Callbacks may give what they like."""
+        before, self.done = self.done * self.WIDTH // self.steps, self.done + 1
+        grown = self.done * self.WIDTH // self.steps - before
+        print("█" * grown, end=f" {self.steps} steps\n" if self.done == self.steps else "", flush=True)
+
+
 def lit_html(text: str, spans, title: str = "") -> str:
     """A text with some of its words on a coloured ground, as HTML.
 

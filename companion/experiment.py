@@ -36,10 +36,17 @@ LIMITS = {"validation": 1000, "test": 5000}  # examples at most
 
 
 def draw(rows, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """`size` rows, each class with its share, and the others: two arrays of indices, in order."""
+    """`size` rows, each class with its share, and the others: two arrays of indices, in order.
+
+    Raises ValueError, with one sentence, where some class is too small for that.
+    """
     if size >= len(rows):
         return np.arange(len(rows)), np.array([], int)
-    drawn, others = train_test_split(np.arange(len(rows)), train_size=size, random_state=seed, stratify=rows["label"])
+    everything = np.arange(len(rows))
+    try:
+        drawn, others = train_test_split(everything, train_size=size, random_state=seed, stratify=rows["label"])
+    except ValueError as error:
+        raise ValueError(f"{size} of {len(rows)} examples cannot have every class with its share: {error}") from None
     return np.sort(drawn), np.sort(others)
 
 
@@ -146,14 +153,33 @@ def short_name(dataset: str) -> str:
 
 def encoder_identity(name: str) -> str:
     """A name and the start of the weights' checksum: an encoder trained anew under the old name is another one."""
-    weights = find_encoder(name) / "model.safetensors"
-    return f"{Path(name).name} {hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}"
+    checksum = hashlib.sha256()
+    for part in sorted(find_encoder(name).glob("*.safetensors")):  # large encoders have several
+        checksum.update(part.read_bytes())
+    return f"{Path(name).name} {checksum.hexdigest()[:8]}"
 
 
 def positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{number} is too few; it takes 1 or more")
     return number
+
+
+def make_benches(args) -> dict[str, tuple[Bench, int | None]]:
+    """{name in the results: (bench, training examples or None for all)}. Raises ValueError for sizes that cannot be."""
+    benches = {}
+    for name in args.datasets:
+        bench, short = Bench(name, args.encoder, args.bf16, args.challenge), short_name(name)
+        if not max(args.sizes, default=0) < (most := len(bench.texts["train"])):
+            raise ValueError(f"'{name}' has {most} training examples; sizes have to be smaller, not {args.sizes}.")
+        added = {short: (bench, None)}
+        for size in args.sizes:
+            draw(bench.texts["train"], size)  # if it cannot be done, then now
+            added[f"{short}~{size}"] = (bench, size)  # not "@": that draws the same examples for every seed
+        if twice := sorted(set(benches) & set(added)):
+            raise ValueError(f"Two of the datasets would both be {twice} in the results; give them one at a time.")
+        benches |= added
+    return benches
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -175,15 +201,9 @@ def main(argv: list[str] | None = None) -> None:
     transformers.utils.logging.disable_progress_bar()
     encoder = encoder_identity(args.encoder)
     results = Results(args.results, args.bf16)
-    benches = {}  # name in the results -> bench, size
-    for name in args.datasets:
-        bench, short = Bench(name, args.encoder, args.bf16, args.challenge), short_name(name)
-        if not max(args.sizes, default=0) < (most := len(bench.texts["train"])):
-            raise ValueError(f"'{name}' has {most} training examples; sizes have to be smaller, not {args.sizes}.")
-        added = {short: (bench, None)} | {f"{short.partition('@')[0]}@{size}": (bench, size) for size in args.sizes}
-        if twice := sorted(set(benches) & set(added)):
-            raise ValueError(f"Two of the datasets would both be {twice} in the results; give them one at a time.")
-        benches |= added
+    benches = make_benches(args)
+    for dataset, (bench, _) in benches.items():
+        results.check_labels(dataset, bench.texts["test"]["label"][:])
     seeds = dict(zip(args.regimes, args.seeds * len(args.regimes), strict=False))
     todo = []
     for dataset, (_, size) in benches.items():
@@ -193,10 +213,10 @@ def main(argv: list[str] | None = None) -> None:
                 todo += [dict(zip(CELL, (dataset, head, regime, seed, encoder), strict=True)) for seed in range(count)]
     todo.sort(key=lambda cell: cell["seed"])  # so that a run cut short has every head, with fewer seeds
     todo = [cell for cell in todo if not results.has(cell, args.challenge)]
-    started = time.time()
+    started, elsewhere = time.time(), 0
     for done, cell in enumerate(todo):
         name = " ".join(str(cell[part]) for part in CELL[:4])
-        claim = filelock.FileLock(args.results / f".{name.replace('/', '-')}.lock", timeout=0)
+        claim = filelock.FileLock(args.results / f".{name} {encoder}.lock".replace("/", "-"), timeout=0)
         try:
             with claim:
                 if results.has(cell, args.challenge):
@@ -206,9 +226,12 @@ def main(argv: list[str] | None = None) -> None:
                 facts = {"seconds": round(time.time() - began, 1), "parameters": parameters}
                 row = results.add(cell, logits, bench.splits, **facts)
         except filelock.Timeout:
-            continue  # another process is at it
+            elsewhere += 1
+            continue
         left = (time.time() - started) / (done + 1) * (len(todo) - done - 1)
         print(f"{done + 1:4d}/{len(todo)}  {name:50s} {row['accuracy']:.1%}   {left / 60:.0f} minutes left", flush=True)
+    if elsewhere:
+        print(f"{elsewhere} of them were with another process; should that one be stopped, start this one again.")
     rows = results.read()
     rows = rows[rows["encoder"] == encoder]
     print(rows.pivot_table("accuracy", ["head", "regime"], "dataset").mul(100).round(1).to_string())

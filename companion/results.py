@@ -31,12 +31,15 @@ def read_table(path: Path) -> pd.DataFrame:
 class Results:
     """The files of a folder, changed only under a lock, and each written whole before it replaces the last.
 
-    Raises ValueError, with one sentence, for a table of other columns, or made by other versions or settings, and
-    for predictions that are missing or damaged.
+    Raises ValueError, with one sentence, for a file in the folder's place, a table of other columns, or made by other
+    versions or settings, and for predictions that are missing or damaged.
     """
 
     def __init__(self, folder: Path, bf16: bool = False):
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"Results need a folder, and {folder} cannot be one ({error.strerror}).") from None
         self.folder, self.table = folder, folder / "heads.csv"
         self.predictions, self.log_odds = folder / "predictions.parquet", folder / "log_odds.parquet"
         self.lock = filelock.FileLock(folder / ".lock")
@@ -64,6 +67,14 @@ class Results:
             empty = pd.DataFrame(columns=CELL)
             tables.append(pd.read_parquet(self.log_odds, columns=CELL) if self.log_odds.exists() else empty)
         return all((rows[CELL] == [cell[name] for name in CELL]).all(axis=1).any() for rows in tables)
+
+    def check_labels(self, dataset: str, labels: list[int]) -> None:
+        """Raises ValueError, with one sentence, if the predictions for a dataset were made on another test set."""
+        if self.predictions.exists():
+            known = pd.read_parquet(self.predictions, filters=[("dataset", "==", dataset)])
+            for cell, rows in known.groupby(CELL):
+                if rows.sort_values("example")["label"].tolist() != labels:
+                    raise ValueError(f"{self.predictions} has {cell} on another test set; give another folder.")
 
     def add(self, cell: dict, logits: dict[str, np.ndarray], splits: datasets.DatasetDict, **facts) -> dict:
         """Score a cell's logits for test and keep them; the row. Splits have the columns `label`, `length` (tokens).

@@ -142,6 +142,11 @@ def test_no_text_at_all():
     refusal("There is no text: give at least one", check_texts, [])
 
 
+def test_labels_that_are_lists(tmp_path):
+    rows = [{"text": "fine", "label": [1, 0]}, {"text": "so so", "label": [0, 1]}]
+    refusal("A label in the split 'train' of .* is not one value", load_dataset, write(tmp_path, rows))
+
+
 @pytest.mark.parametrize("label, none", [("good", None), (1, -1)])
 def test_a_row_without_a_label(tmp_path, label, none):
     rows = [{"text": "fine", "label": label}, {"text": "so so", "label": none}]

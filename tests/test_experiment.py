@@ -1,6 +1,8 @@
 """`python -m companion.experiment`: every cell once, kept whatever happens, the same numbers each time."""
 
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file, save_file
 from sklearn.metrics import accuracy_score, f1_score
 
 from companion import answer, experiment, training
@@ -100,20 +103,22 @@ def test_a_finished_cell_is_not_run_again(arguments, results, monkeypatch):
     assert (results / "heads.csv").read_bytes() == before
 
 
-def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(arguments, results, tmp_path, monkeypatch):
-    write, calls = experiment.Results._append, []
+@pytest.mark.parametrize("moment", [5, 6])
+def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(arguments, results, tmp_path, monkeypatch, moment):
+    replace, calls = os.replace, []
 
-    def die_between_the_two_files(self, path, *rest):
-        calls.append(path.name)
-        if len(calls) == 6:  # the third cell's predictions are written, its row is not
+    def die(source, target):  # before the third cell's predictions, or its row, take their place
+        calls.append(target)
+        if len(calls) == moment:
             raise KeyboardInterrupt
-        write(self, path, *rest)
+        replace(source, target)
 
     with monkeypatch.context() as killed:
-        killed.setattr(experiment.Results, "_append", die_between_the_two_files)
+        killed.setattr(results_file.os, "replace", die)
         with pytest.raises(KeyboardInterrupt):
             experiment.main([*arguments, "--results", str(tmp_path)])
     assert len(pd.read_csv(tmp_path / "heads.csv")) == 2
+    assert len(pd.read_parquet(tmp_path / "predictions.parquet")) == 20 * (moment - 3)
     experiment.main([*arguments, "--results", str(tmp_path)])
     pd.testing.assert_frame_equal(table(tmp_path), table(results))
     one, other = (
@@ -126,8 +131,12 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(arguments, results,
 def test_two_at_once_share_the_work(films, random_encoder, tmp_path):
     command = [sys.executable, "-m", "companion.experiment", films, "--encoder", random_encoder, "--seeds", "6"]
     command += ["--heads", "tfidf", "mean", "--regimes", "frozen", "--results", str(tmp_path)]
-    both = [subprocess.Popen(command, cwd=Path(experiment.__file__).parents[1]) for _ in range(2)]
-    assert [process.wait() for process in both] == [0, 0]
+    run = {"cwd": Path(experiment.__file__).parents[1], "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, **run) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    trained = [line.split("tests/films ")[1] for text in said for line in text.splitlines() if "minutes left" in line]
+    assert len(trained) == 7, trained  # no cell by both
     assert len(pd.read_csv(tmp_path / "heads.csv")) == 7
     assert not table(tmp_path).duplicated(results_file.CELL).any()
     assert len(pd.read_parquet(tmp_path / "predictions.parquet")) == 7 * 20
@@ -240,7 +249,7 @@ def test_a_size_draws_its_examples_by_the_seed(films, random_encoder, tmp_path, 
     draw = experiment.draw
     monkeypatch.setattr(experiment, "draw", watch)
     experiment.main([*command, "--results", str(tmp_path)])
-    assert table(tmp_path).groupby("dataset").size().to_dict() == {"tests/films": 1, "tests/films@8": 2}
+    assert table(tmp_path).groupby("dataset").size().to_dict() == {"tests/films": 1, "tests/films~8": 2}
     of_eight = {seed: rows for size, seed, rows in drawn if size == 8}
     assert of_eight[0] != of_eight[1] and len(of_eight[0]) == 8
 
@@ -249,6 +258,44 @@ def test_a_size_that_is_not_smaller(films, random_encoder, tmp_path):
     with pytest.raises(ValueError, match=r"has 54 training examples; sizes have to be smaller, not \[60\]"):
         experiment.main([films, "--encoder", random_encoder, "--sizes", "60", "--results", str(tmp_path)])
     assert not (tmp_path / "heads.csv").exists()
+
+
+@pytest.mark.parametrize("size, rows", [(1, [("good", 0), ("bad", 1)] * 20), (9, [("good", 0)] * 39 + [("bad", 1)])])
+def test_a_size_too_small_for_the_classes(tmp_path, random_encoder, size, rows):
+    data = write(tmp_path / "data", train=rows, validation=rows, test=rows)
+    with pytest.raises(ValueError, match=f"{size} of 40 examples cannot have every class with its share"):
+        experiment.main([data, "--encoder", random_encoder, "--sizes", str(size), "--results", str(tmp_path / "found")])
+    assert not (tmp_path / "found" / "heads.csv").exists()
+
+
+def test_another_test_set_under_the_old_name(arguments, films, results, tmp_path):
+    other = shutil.copytree(films, tmp_path / "tests" / "films")
+    lines = (other / "test.jsonl").read_text().splitlines()
+    (other / "test.jsonl").write_text("\n".join(lines[::-1]) + "\n")
+    before = (results / "heads.csv").read_bytes()
+    with pytest.raises(ValueError, match="has .*tests/films.* on another test set; give another folder"):
+        experiment.main([str(other), *arguments[1:], "--seeds", "3", "--results", str(results)])
+    assert (results / "heads.csv").read_bytes() == before
+
+
+def test_a_file_where_the_results_should_go(arguments, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(ValueError, match="Results need a folder, and .*taken cannot be one"):
+        experiment.main([*arguments, "--results", str(tmp_path / "taken")])
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_an_encoder_in_several_files_has_one_identity(random_encoder, tmp_path):
+    folder = Path(shutil.copytree(random_encoder, tmp_path / "several"))
+    whole = experiment.encoder_identity(str(folder))
+    assert whole == f"several {hashlib.sha256((folder / 'model.safetensors').read_bytes()).hexdigest()[:8]}"
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    for number, names in enumerate(np.array_split(sorted(tensors), 2), 1):
+        save_file({name: tensors[name] for name in names}, folder / f"model-{number:05}-of-00002.safetensors")
+    sharded = experiment.encoder_identity(str(folder))
+    save_file({name: 2 * tensors[name] for name in names}, folder / "model-00002-of-00002.safetensors")
+    assert experiment.encoder_identity(str(folder)) != sharded
 
 
 def test_paired_predictions(results):
