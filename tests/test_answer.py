@@ -218,7 +218,7 @@ def test_the_learning_curve_follows_from_the_file(shown):
     assert len(lines) == 2
     for regime, gains in (line.groups() for line in lines):
         for size, gain in re.findall(r"(\d+): (\S+)", gains):
-            name = "cornell-movie-review-data/rotten_tomatoes" + ("" if size == "8530" else f"@{size}")
+            name = "cornell-movie-review-data/rotten_tomatoes" + ("" if size == "8530" else f"~{size}")
             difference = (accuracy[name, "cnn", regime] - accuracy[name, "mean", regime]).mean()
             assert float(gain) == pytest.approx(difference, abs=0.051)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import accuracy_score, f1_score
 
 from companion import evaluation
@@ -19,14 +20,15 @@ from companion.evaluation import (
 
 
 def classifiers(rng, gain=0.0, seeds=5, examples=1000, spread=0.01):
-    """Two classifiers (S, N) on labels (N,): examples of different difficulty, seeds of different luck."""
+    """Two classifiers (S, N) on labels (N,): the same examples are hard for both, seeds have different luck."""
     labels = rng.integers(0, 2, examples)
-    difficulty = rng.normal(0, 0.1, examples)
+    hard = rng.normal(size=examples)
     both = []
     for truth in (0.8 + gain, 0.8):
         luck = rng.normal(0, spread, (seeds, 1))
-        right = rng.random((seeds, examples)) < np.clip(truth + luck + difficulty, 0, 1)
-        both.append(np.where(right, labels, 1 - labels))
+        noisy = hard + rng.normal(0, 0.4, (seeds, examples))
+        wrong = noisy > norm.ppf(truth + luck) * np.hypot(1, 0.4)
+        both.append(np.where(wrong, 1 - labels, labels))
     return labels, *both
 
 
@@ -76,6 +78,14 @@ def test_no_difference_is_a_finding_where_there_is_enough_data():
         compare(*classifiers(rng, 0.03, seeds=10, examples=10000, spread=0.001), count=400).verdict for _ in range(10)
     ]
     assert verdicts.count("helps") == 10
+
+
+@pytest.mark.parametrize("seeds, examples", [(5, 2000), (10, 4000)])
+def test_a_difference_at_the_margin_is_seldom_called_none(seeds, examples):
+    rng = np.random.default_rng(5)
+    pairs = (classifiers(rng, evaluation.MARGIN, seeds, examples, spread=0.005) for _ in range(150))
+    said = [compare(*pair, count=300).verdict for pair in pairs]
+    assert said.count("no difference that matters") / len(said) <= 0.10  # 5%, and what 150 repetitions may stray
 
 
 def test_little_data_cannot_tell():
