@@ -8,6 +8,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
 from companion import answer
 from companion.evaluation import compare
@@ -172,6 +173,78 @@ def test_every_accuracy_is_the_mean_of_the_files_rows(shown):
             assert table.loc[(head, regime), short].split()[0] == f"{mean:.1f}"
             checked += 1
     assert checked >= 14 * 4
+
+
+def test_every_macro_f1_is_the_mean_of_the_files_rows(shown):
+    texts, cells, _ = shown
+    table = next(t for t in html_tables(texts) if "regime" in t and "tfidf" not in set(t.iloc[:, 0]) and "imdb" in t)
+    means = cells.groupby(["dataset", "head", "regime"])["macro_f1"].mean() * 100
+    assert len(table) == 6
+    for _, row in table.iterrows():
+        for dataset, short in answer.DATASETS.items():
+            assert row[short].split()[0] == f"{means[dataset, row['head'], row['regime']]:.1f}"
+
+
+def test_the_experiment_is_counted_right(shown):
+    texts, cells, examples = shown
+    said = next(
+        re.search(r"(\d+) trainings, (\S+) predictions, (\S+) hours", text) for text in texts if "trainings," in text
+    )
+    hours = cells["seconds"].sum() / 3600
+    assert said.groups() == (str(len(cells)), f"{len(examples):,}", f"{hours:.1f}")
+    table = next(t for t in html_tables(texts) if t.columns[0] == "regime")
+    for _, row in table.iterrows():
+        for dataset, short in answer.DATASETS.items():
+            chosen = cells["dataset"].eq(dataset) & cells["head"].eq(row["head"]) & cells["regime"].eq(row["regime"])
+            assert row[short] == (str(chosen.sum()) if chosen.any() else "")
+
+
+def wrong(examples, dataset, head, regime) -> pd.DataFrame:
+    """Errors (S, N) of one classifier."""
+    chosen = examples["dataset"].eq(dataset) & examples["head"].eq(head) & examples["regime"].eq(regime)
+    rows = examples[chosen].assign(wrong=lambda rows: rows["label"] != rows["prediction"])
+    return rows.pivot(index="seed", columns="example", values="wrong")
+
+
+@pytest.mark.parametrize("number, regime", [(0, "frozen"), (1, "fine-tuned")])
+def test_intervals_are_those_of_a_bootstrap_in_closed_form(shown, number, regime):
+    """Without draws: the variance over seeds, over examples and of what is left adds up."""
+    texts, _, examples = shown
+    names = {short: dataset for dataset, short in answer.DATASETS.items()}
+    for _, row in [t for t in html_tables(texts) if "verdict" in t][number].iterrows():
+        ours, theirs = (wrong(examples, names[row["dataset"]], head, regime) for head in ("cnn", row["rival"]))
+        gain = (theirs.astype(int) - ours.astype(int)).dropna().to_numpy()  # of the seeds that both have
+        seeds, size = gain.shape
+        rest = gain - gain.mean(axis=0) - gain.mean(axis=1, keepdims=True) + gain.mean()
+        variance = gain.mean(axis=1).var() / seeds + gain.mean(axis=0).var() / size + (rest**2).mean() / (seeds * size)
+        deviation = 100 * np.sqrt(variance)
+        low, high = map(float, row["95% interval"].split(" to "))
+        assert low == pytest.approx(100 * gain.mean() - 1.96 * deviation, abs=0.3)
+        assert high == pytest.approx(100 * gain.mean() + 1.96 * deviation, abs=0.3)
+        assert float(row["detectable"]) == pytest.approx(2.80 * deviation, rel=0.05, abs=0.051)
+        inner = 100 * gain.mean() + np.array([-1.645, 1.645]) * deviation
+        if np.abs(np.abs(inner) - 1).min() > 0.1:
+            assert (row["verdict"] == "no difference that matters") == (np.abs(inner) < 1).all()
+
+
+@pytest.mark.parametrize("number, regime", [(0, "frozen"), (1, "fine-tuned")])
+def test_the_seeds_that_pass_the_stricter_test_are_counted_right(shown, number, regime):
+    """McNemar's test as a binomial one, Holm's correction by hand."""
+    texts, _, examples = shown
+    names = {short: dataset for dataset, short in answer.DATASETS.items()}
+    table = [t for t in html_tables(texts) if "verdict" in t][number]
+    p_values = []
+    for place, row in table.iterrows():
+        ours, theirs = (wrong(examples, names[row["dataset"]], head, regime) for head in ("cnn", row["rival"]))
+        for seed in ours.index.intersection(theirs.index):
+            lost, won = (ours.loc[seed] & ~theirs.loc[seed]).sum(), (~ours.loc[seed] & theirs.loc[seed]).sum()
+            p_values.append((binomtest(int(won), int(won + lost)).pvalue, place))
+    passed = dict.fromkeys(table.index, 0)
+    for rank, (p_value, place) in enumerate(sorted(p_values)):
+        if p_value * (len(p_values) - rank) >= 0.05:
+            break
+        passed[place] += 1
+    assert [row["significant"].split()[0] for _, row in table.iterrows()] == [str(passed[i]) for i in table.index]
 
 
 @pytest.mark.parametrize("number, regime", [(0, "frozen"), (1, "fine-tuned")])
