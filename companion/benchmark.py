@@ -152,7 +152,7 @@ def caching(dataset: str, encoder_name: str, texts: int = 2048, rounds: int = 3)
 def frameworks(encoder_name: str, batch: int = 32, length: int = 32, rounds: int = 7) -> None:
     """A step of fine-tuning in each variant: forward, backward, AdamW."""
     model = BertCNN.from_encoder(encoder_name).to(DEVICE).train()
-    tokens = torch.randint(5, 1000, (batch, length), device=DEVICE)
+    tokens = torch.randint(5, model.config.encoder_config.vocab_size, (batch, length), device=DEVICE)
     inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
     labels = torch.randint(0, 2, (batch,), device=DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-5)
