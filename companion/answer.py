@@ -24,6 +24,10 @@ RIVALS = {  # what the CNN has to beat, in either regime
     "cls": "the vector of [CLS]",
     "mlp": "a dense layer on the mean, as large as the CNN",
 }
+NO_BERT = {  # and what does without BERT's layers
+    "static_cnn": "the same CNN over the word embeddings alone",
+    "tfidf": "counts of words (TF-IDF)",
+}
 VERDICTS = ("helps", "hurts", "no difference that matters", "cannot tell")
 
 
@@ -34,11 +38,17 @@ def find_results() -> Path:
     return next(folder for folder in folders if (folder / "heads.csv").exists())
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """heads.csv; names stay names, a dataset "2024" or "NA" too."""
+    names = dict.fromkeys(["dataset", "head", "regime", "encoder"], str)
+    return pd.read_csv(path, dtype=names, keep_default_na=False)
+
+
 def read_results(folder: Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(a row for each training, a row for each prediction), of the series' own results or those in a folder."""
     folder = folder or find_results()
     names = ["dataset", "head", "regime", "encoder"]  # few names, many rows: kept once
-    return pd.read_csv(folder / "heads.csv"), pd.read_parquet(folder / "predictions.parquet", read_dictionary=names)
+    return read_table(folder / "heads.csv"), pd.read_parquet(folder / "predictions.parquet", read_dictionary=names)
 
 
 def read_log_odds(folder: Path | None = None) -> pd.DataFrame:
@@ -94,15 +104,16 @@ def comparisons(examples: pd.DataFrame, datasets, ours: tuple[str, str], rivals,
     `significant` counts the seeds whose exact McNemar test stays below 5% after Holm's correction for the whole table.
     Raises ValueError if no pair was measured so.
     """
-    measured = set(examples[["dataset", "head", "regime"]].drop_duplicates().itertuples(index=False, name=None))
+    trained = examples[["dataset", "head", "regime", "seed"]].drop_duplicates()
+    seeds = {name: set(rows) for name, rows in trained.groupby(["dataset", "head", "regime"], observed=True)["seed"]}
     rows, p_values = [], []
     for dataset in datasets:
         for rival in rivals:
-            if not {(dataset, *ours), (dataset, *rival)} <= measured:
+            both = [seeds.get((dataset, *one), set()) for one in (ours, rival)]
+            shared = both[0] if both[1] and rival[0] == "tfidf" else both[0] & both[1]
+            if len(shared) < 2:
                 continue
             labels, first, second = paired(examples, dataset, ours, rival)
-            if len(first) < 2:
-                continue
             found = compare(labels, first, second, **how)
             names = {"dataset": dataset, "regime": ours[1], "rival": rival[0], "seeds": len(first)}
             numbers = ("difference", "low", "high", "detectable", "verdict")
@@ -140,24 +151,30 @@ def sentence(table: pd.DataFrame) -> str:
     return f"{', '.join(said)} of {len(table)} datasets ({points(low)} to {points(high)} points)"
 
 
-def verdict(tables: dict[str, pd.DataFrame], rivals=tuple(RIVALS)) -> str:
-    """The answer for each regime's comparisons and each rival that was measured, in Markdown."""
+def verdict(tables: dict[str, pd.DataFrame], rivals=(*RIVALS, *NO_BERT)) -> str:
+    """The answer for each regime's comparisons and each rival that was measured, in Markdown.
+
+    Advice is given on heads for the same vectors. Against what does without BERT's layers, it is BERT that is judged.
+    """
     lines = []
     for regime, table in tables.items():
         lines += [f"**With a {regime} encoder**", ""]
         for rival in rivals:
             found = table[table["rival"] == rival]
             if len(found):
-                lines.append(f"- against {RIVALS[rival]}: {sentence(found)}; {advice(found)}.")
+                advised = f"; {advice(found)}" if rival in RIVALS else ""
+                lines.append(f"- against {(RIVALS | NO_BERT)[rival]}: {sentence(found)}{advised}.")
         lines.append("")
     return "\n".join(lines).strip()
 
 
 def advice(table: pd.DataFrame) -> str:
     """What to do where the comparisons with one rival came out so."""
-    helps, hurts = (table["verdict"].eq(verdict).sum() for verdict in ("helps", "hurts"))
+    helps, hurts, none, _ = (table["verdict"].eq(verdict).sum() for verdict in VERDICTS)
     if helps >= len(table) / 2 and not hurts:
         return "add the CNN"
-    if not helps:
-        return "no reason to add the CNN"
-    return "try both on your own validation data"
+    if helps:
+        return "try both on your own validation data"
+    if hurts or none == len(table):
+        return "leave the CNN out"
+    return "no gain found, though a small one is not ruled out"

@@ -22,7 +22,7 @@ from transformers import BertConfig, BertModel, Trainer, TrainingArguments
 from companion import keras_class, keras_functional, pytorch_functional
 from companion.config import BertCNNConfig
 from companion.data import DEFAULT_DATASET, encode, load_dataset
-from companion.encoders import DEFAULT_ENCODER, load_pytorch_encoder, load_tokenizer
+from companion.encoders import DEFAULT_ENCODER, find_encoder, load_pytorch_encoder, load_tokenizer
 from companion.heads import CNN, HEADS, Classifier
 from companion.pytorch_class import BertCNN
 from companion.quiet import keras
@@ -201,6 +201,9 @@ def main() -> None:
     args = parser.parse_args()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    find_encoder(args.encoder)
+    if "train" not in (splits := load_dataset(args.dataset)):
+        raise ValueError(f"'{args.dataset}' has no split train; it has {list(splits)}.")
     print(f"{DEVICE}, {torch.get_num_threads()} threads")
     head_cost()
     training(args.dataset, args.encoder)

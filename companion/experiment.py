@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
-from companion.answer import REGIMES
+from companion.answer import NO_BERT, REGIMES
 from companion.challenge import load_challenge
 from companion.data import DEFAULT_DATASET, encode, load_dataset
 from companion.encoders import DEFAULT_ENCODER, find_encoder, load_pytorch_encoder, load_tokenizer
@@ -30,8 +30,8 @@ from companion.results import CELL, Results
 from companion.training import train
 from companion.vectors import CachedVectors, padded
 
-NO_BERT = ("static_cnn", "tfidf")  # these are trained from scratch: their one regime is "trained"
 SCORED = ("validation", "test", "challenge")
+SIZED = r"(.*?)(?:@([1-9]\d*))?"  # NAME, or NAME@500
 LIMITS = {"validation": 1000, "test": 5000}  # examples at most
 
 
@@ -57,7 +57,7 @@ def prepare(name: str) -> DatasetDict:
     of test.
     Raises ValueError, with one sentence, for one class only, and for labels that training never shows.
     """
-    name, size = re.fullmatch(r"(.*?)(?:@([1-9]\d*))?", name).groups()
+    name, size = re.fullmatch(SIZED, name).groups()
     splits = load_dataset(name)
     if not {"train", "test"} <= set(splits):
         raise ValueError(f"'{name}' needs the splits train and test; it has {list(splits)}.")
@@ -65,7 +65,11 @@ def prepare(name: str) -> DatasetDict:
     if "validation" not in splits:
         validation, train = draw(splits["train"], len(splits["train"]) // 10)
         splits["train"], splits["validation"] = (splits["train"].select(part) for part in (train, validation))
+    if size and int(size) >= len(splits["train"]):
+        raise ValueError(f"'{name}' has {len(splits['train'])} training examples, not more than {size}.")
     for split, most in {**LIMITS, "train": int(size or len(splits["train"]))}.items():
+        if len(splits[split]) > most:  # scikit-learn wants an example of each class among the others, too
+            most = min(most, len(splits[split]) - splits[split].features["label"].num_classes)
         splits[split] = splits[split].select(draw(splits[split], most)[0])
     seen = set(splits["train"]["label"])
     if len(seen) < 2:
@@ -146,9 +150,10 @@ def train_cnn(bench: Bench, seed: int = 0) -> tuple[BertCNN, np.ndarray]:
 
 def short_name(dataset: str) -> str:
     """What the results call a dataset: the last two parts of its folder or Hub id."""
-    folder = Path(dataset)
-    known = dataset != DEFAULT_DATASET and folder.is_dir()
-    return "/".join((folder.resolve() if known else folder).parts[-2:])
+    name, size = re.fullmatch(SIZED, dataset).groups()
+    known = name != DEFAULT_DATASET and Path(name).is_dir()
+    short = "/".join((Path(name).resolve() if known else Path(name)).parts[-2:])
+    return f"{short}@{size}" if size else short
 
 
 def encoder_identity(name: str) -> str:
@@ -174,7 +179,10 @@ def make_benches(args) -> dict[str, tuple[Bench, int | None]]:
             raise ValueError(f"'{name}' has {most} training examples; sizes have to be smaller, not {args.sizes}.")
         added = {short: (bench, None)}
         for size in args.sizes:
-            draw(bench.texts["train"], size)  # if it cannot be done, then now
+            for seed in range(max(args.seeds)):  # if it cannot be done, then now
+                drawn = draw(bench.texts["train"], size, seed)[0]
+                if len(set(bench.texts["train"].select(drawn)["label"])) < 2:
+                    raise ValueError(f"{size} examples of '{name}' can be of one class only; give a larger size.")
             added[f"{short}~{size}"] = (bench, size)  # not "@": that draws the same examples for every seed
         if twice := sorted(set(benches) & set(added)):
             raise ValueError(f"Two of the datasets would both be {twice} in the results; give them one at a time.")
@@ -187,28 +195,31 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("datasets", nargs="+", help="matinee, folders or Hub ids; NAME@500 trains on 500 examples")
     parser.add_argument("--heads", nargs="+", choices=[*HEADS, *NO_BERT, *ABLATIONS], default=[*HEADS, *NO_BERT])
     parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=REGIMES)
-    parser.add_argument(
-        "--sizes", type=positive, nargs="*", default=[], help="train on so many examples, too (drawn by seed)"
-    )
+    parser.add_argument("--sizes", type=positive, nargs="*", default=[], help="train on NAME~50, too: drawn by seed")
     parser.add_argument("--seeds", type=positive, nargs="+", default=[3], help="how many, for each of the regimes")
     parser.add_argument("--challenge", action="store_true", help="score the challenge set, too (two classes only)")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
     parser.add_argument("--bf16", action="store_true", help="half precision: twice as fast where the hardware knows it")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder to write to (default: results)")
     args = parser.parse_args(argv)
+    if len(args.seeds) not in (1, len(args.regimes)):
+        parser.error(f"--seeds takes one number, or one for each of the {len(args.regimes)} regimes")
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     encoder = encoder_identity(args.encoder)
+    layers = transformers.AutoConfig.from_pretrained(find_encoder(args.encoder)).num_hidden_layers
+    if "cnn_last4" in args.heads and layers < 4:
+        raise ValueError(f"cnn_last4 reads four layers, and '{args.encoder}' has {layers}: name other --heads.")
     results = Results(args.results, args.bf16)
     benches = make_benches(args)
     for dataset, (bench, _) in benches.items():
-        results.check_labels(dataset, bench.texts["test"]["label"][:])
+        results.check_test(dataset, encoder, bench.splits["test"])
     seeds = dict(zip(args.regimes, args.seeds * len(args.regimes), strict=False))
     todo = []
     for dataset, (_, size) in benches.items():
         for head in args.heads:
-            for regime in ["trained"] if head in NO_BERT else args.regimes:
+            for regime in ["trained"] if head in NO_BERT else args.regimes:  # what has no BERT starts from scratch
                 count = 1 if head == "tfidf" and not size else seeds.get(regime, max(args.seeds))
                 todo += [dict(zip(CELL, (dataset, head, regime, seed, encoder), strict=True)) for seed in range(count)]
     todo.sort(key=lambda cell: cell["seed"])  # so that a run cut short has every head, with fewer seeds

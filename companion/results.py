@@ -16,16 +16,11 @@ import torch
 import transformers
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
+from companion.answer import read_table
 from companion.training import settings_identity
 
 CELL = ["dataset", "head", "regime", "seed", "encoder"]
 COLUMNS = [*CELL, "split", "accuracy", "macro_f1", "loss", "seconds", "parameters", "versions", "hardware"]
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """heads.csv; names stay names, a dataset "2024" or "NA" too."""
-    names = dict.fromkeys(["dataset", "head", "regime", "encoder"], str)
-    return pd.read_csv(path, dtype=names, keep_default_na=False)
 
 
 class Results:
@@ -54,9 +49,11 @@ class Results:
         for file in (self.predictions, self.log_odds):
             if file.exists() or (len(rows) and file == self.predictions):
                 try:
-                    pd.read_parquet(file, columns=CELL)
+                    kept = pd.read_parquet(file, columns=CELL).drop_duplicates()
                 except (OSError, ValueError):
                     raise ValueError(f"{file} is missing or damaged; restore it, or give another folder.") from None
+                if file == self.predictions and len(rows) and len(rows.merge(kept)) < len(rows):
+                    raise ValueError(f"{file} lacks cells of {self.table}; restore it, or give another folder.")
 
     def read(self) -> pd.DataFrame:
         return read_table(self.table) if self.table.exists() else pd.DataFrame(columns=COLUMNS)
@@ -68,12 +65,17 @@ class Results:
             tables.append(pd.read_parquet(self.log_odds, columns=CELL) if self.log_odds.exists() else empty)
         return all((rows[CELL] == [cell[name] for name in CELL]).all(axis=1).any() for rows in tables)
 
-    def check_labels(self, dataset: str, labels: list[int]) -> None:
-        """Raises ValueError, with one sentence, if the predictions for a dataset were made on another test set."""
+    def check_test(self, dataset: str, encoder: str, test: datasets.Dataset) -> None:
+        """Raises ValueError, with one sentence, if the predictions for a dataset were made on another test set.
+
+        Another: of other labels, or texts of other lengths in an encoder's tokens.
+        """
         if self.predictions.exists():
             known = pd.read_parquet(self.predictions, filters=[("dataset", "==", dataset)])
             for cell, rows in known.groupby(CELL):
-                if rows.sort_values("example")["label"].tolist() != labels:
+                rows = rows.sort_values("example")
+                same = rows["label"].tolist() == test["label"][:]
+                if not same or (cell[-1] == encoder and rows["length"].tolist() != test["length"][:]):
                     raise ValueError(f"{self.predictions} has {cell} on another test set; give another folder.")
 
     def add(self, cell: dict, logits: dict[str, np.ndarray], splits: datasets.DatasetDict, **facts) -> dict:

@@ -51,14 +51,29 @@ def test_a_gain_on_every_dataset(examples):
 
 def test_a_loss_on_every_dataset(examples):
     _, said, advised = verdicts(examples, "max")
-    assert said.startswith("hurts on 3 of 3 datasets (-") and advised == "no reason to add the CNN"
+    assert said.startswith("hurts on 3 of 3 datasets (-") and advised == "leave the CNN out"
 
 
 def test_no_difference_is_said_as_such(examples):
     table, said, advised = verdicts(examples, "mlp")
     assert (table["significant"] == 0).all()
     assert said == "no difference that matters on 3 of 3 datasets (+0.0 to +0.0 points)"
-    assert advised == "no reason to add the CNN"
+    assert advised == "leave the CNN out"
+
+
+def test_what_was_not_found_is_not_called_absent():
+    found = pd.DataFrame({"verdict": ["no difference that matters", "cannot tell"]})
+    assert answer.advice(found) == "no gain found, though a small one is not ruled out"
+
+
+def test_what_does_without_bert_is_reported_and_not_advised_on(examples):
+    rows = examples[examples["head"].isin(["cnn", "mean"])].assign(
+        head=lambda rows: rows["head"].replace("mean", "static_cnn"),
+        regime=lambda rows: np.where(rows["head"].eq("cnn"), "frozen", "trained"),
+    )
+    table = answer.comparisons(rows, ["a"], ("cnn", "frozen"), [("static_cnn", "trained")], count=200)
+    said = answer.verdict({"frozen": table})
+    assert f"against {answer.NO_BERT['static_cnn']}: helps on 1 of 1" in said and "add the CNN" not in said
 
 
 def test_a_mixed_finding_asks_the_reader_to_try(examples):
@@ -95,6 +110,18 @@ def test_scores_are_the_mean_over_seeds_within_their_interval(examples):
     right = examples[examples["dataset"] == "a"].assign(right=lambda rows: rows["label"] == rows["prediction"])
     assert table["score"].to_dict() == pytest.approx(right.groupby(["head", "regime"])["right"].mean().to_dict())
     assert ((table["low"] < table["score"]) & (table["score"] < table["high"])).all()
+
+
+def test_a_pair_without_a_common_seed_is_no_comparison(examples):
+    apart = examples[examples["head"].eq("cnn") == examples["seed"].lt(2)]  # cnn 0 and 1, the others 2 to 4
+    table = answer.comparisons(
+        pd.concat([apart, examples[examples["dataset"].eq("b")]]).drop_duplicates(),
+        ["a", "b"],
+        ("cnn", "frozen"),
+        [("mean", "frozen")],
+        count=200,
+    )
+    assert list(table["dataset"]) == ["b"]
 
 
 def test_one_seed_is_no_comparison(examples):
@@ -277,6 +304,13 @@ def test_the_verdict_counts_what_the_tables_say(shown):
             counts = table.loc[table["rival"] == rival, "verdict"].value_counts()
             assert all(f"{verdict} on {count}" in line for verdict, count in counts.items())
             assert line.endswith(f"{answer.advice(table[table['rival'] == rival])}.")
+    for head, what in answer.NO_BERT.items():  # and as it is printed further above
+        printed = [
+            line for text in texts for line in text.splitlines() if re.match(rf"\S+ +CNN against {head} +:", line)
+        ]
+        lines = [line for line in said.splitlines() if f"against {what}:" in line]
+        assert len(lines) == 2
+        assert [p.split(": ", 1)[1] for p in printed] == [line.split(": ", 1)[1].removesuffix(".") for line in lines]
 
 
 def printed_gains(shown, pattern) -> list[re.Match]:

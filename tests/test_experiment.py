@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pandas as pd
 import pytest
@@ -142,6 +144,21 @@ def test_two_at_once_share_the_work(films, random_encoder, tmp_path):
     assert len(pd.read_parquet(tmp_path / "predictions.parquet")) == 7 * 20
 
 
+def test_nobody_writes_while_another_does(films, random_encoder, tmp_path):
+    bench, found = experiment.Bench(films, random_encoder), results_file.Results(tmp_path)
+    cell = dict(zip(results_file.CELL, ("tests/films", "tfidf", "trained", 0, "one"), strict=True))
+    logits = {"test": bench.logits("tfidf", "trained", 0)[0]}
+    with filelock.FileLock(tmp_path / ".lock"):
+        writer = threading.Thread(
+            target=found.add, args=(cell, logits, bench.splits), kwargs={"seconds": 1.0, "parameters": 1}
+        )
+        writer.start()
+        writer.join(0.5)
+        assert writer.is_alive() and not (tmp_path / "predictions.parquet").exists()
+    writer.join()
+    assert found.has(cell)
+
+
 @pytest.mark.parametrize("name", ["2024", "NA", "."])
 def test_a_dataset_of_any_name_is_run_once(films, random_encoder, tmp_path, monkeypatch, name):
     for folder in ("2024", "NA"):
@@ -151,6 +168,8 @@ def test_a_dataset_of_any_name_is_run_once(films, random_encoder, tmp_path, monk
     experiment.main(command)
     monkeypatch.setattr(experiment.Bench, "scores", lambda *_: pytest.fail("a cell was run again"))
     experiment.main(command)
+    cells, examples = answer.read_results(tmp_path / "results")
+    assert set(cells["dataset"]) == set(examples["dataset"])
 
 
 def test_one_number_of_seeds_for_each_regime(films, random_encoder, tmp_path):
@@ -194,9 +213,10 @@ def test_damaged_predictions_are_noticed_before_anything_is_trained(arguments, r
         experiment.main([*arguments, "--seeds", "9", "--results", str(tmp_path)])
 
 
-def test_what_was_trained_by_other_settings_is_another_version(monkeypatch):
+@pytest.mark.parametrize("name, value", [("LINEAR", 20), ("SETTINGS", {"frozen": (5, 400, 1e-3, 0.0)})])
+def test_what_was_trained_by_other_settings_is_another_version(monkeypatch, name, value):
     before = training.settings_identity()
-    monkeypatch.setattr(training, "LINEAR", 20)
+    monkeypatch.setattr(training, name, value)
     assert training.settings_identity() != before
 
 
@@ -254,28 +274,92 @@ def test_a_size_draws_its_examples_by_the_seed(films, random_encoder, tmp_path, 
     assert of_eight[0] != of_eight[1] and len(of_eight[0]) == 8
 
 
+def test_a_network_learns_from_the_examples_drawn(films, random_encoder, monkeypatch):
+    bench, seen, train = experiment.Bench(films, random_encoder), [], experiment.train
+
+    def watch(model, splits, *rest):
+        seen.append(splits["train"]["key"][:])
+        return train(model, splits, *rest)
+
+    monkeypatch.setattr(experiment, "train", watch)
+    for seed in (0, 1):
+        bench.logits("mean", "frozen", seed, 8)
+        drawn = experiment.draw(bench.texts["train"], 8, seed)[0]
+        assert seen[-1] == [f"train {i}" for i in drawn]
+    assert seen[0] != seen[1]
+
+
 def test_a_size_that_is_not_smaller(films, random_encoder, tmp_path):
+    common = ["--heads", "mean", "--encoder", random_encoder]
+    with pytest.raises(ValueError, match=r"has 54 training examples, not more than 60"):
+        experiment.prepare(f"{films}@60")
     with pytest.raises(ValueError, match=r"has 54 training examples; sizes have to be smaller, not \[60\]"):
-        experiment.main([films, "--encoder", random_encoder, "--sizes", "60", "--results", str(tmp_path)])
+        experiment.main([films, *common, "--sizes", "60", "--results", str(tmp_path)])
     assert not (tmp_path / "heads.csv").exists()
 
 
-@pytest.mark.parametrize("size, rows", [(1, [("good", 0), ("bad", 1)] * 20), (9, [("good", 0)] * 39 + [("bad", 1)])])
-def test_a_size_too_small_for_the_classes(tmp_path, random_encoder, size, rows):
+@pytest.mark.parametrize(
+    "size, rows, message",
+    [
+        (1, [("good", 0), ("bad", 1)] * 20, "1 of 40 examples cannot have every class with its share"),
+        (9, [("good", 0)] * 39 + [("bad", 1)], "9 of 40 examples cannot have every class with its share"),
+        (4, [("good", 0)] * 38 + [("bad", 1)] * 2, "4 examples of .* can be of one class only"),
+    ],
+)
+def test_a_size_too_small_for_the_classes(tmp_path, random_encoder, size, rows, message):
     data = write(tmp_path / "data", train=rows, validation=rows, test=rows)
-    with pytest.raises(ValueError, match=f"{size} of 40 examples cannot have every class with its share"):
-        experiment.main([data, "--encoder", random_encoder, "--sizes", str(size), "--results", str(tmp_path / "found")])
+    command = [data, "--heads", "mean", "--encoder", random_encoder, "--sizes", str(size)]
+    with pytest.raises(ValueError, match=message):
+        experiment.main([*command, "--results", str(tmp_path / "found")])
     assert not (tmp_path / "found" / "heads.csv").exists()
 
 
-def test_another_test_set_under_the_old_name(arguments, films, results, tmp_path):
+def test_a_row_above_the_limit_is_no_obstacle(tmp_path):
+    rows = [("good", 0), ("bad", 1)]
+    data = experiment.prepare(write(tmp_path / "data", train=rows, validation=rows * 500 + rows[:1], test=rows))
+    assert len(data["validation"]) == 999
+
+
+def test_an_encoder_of_few_layers_has_no_last_four(films, random_encoder, tmp_path):
+    with pytest.raises(ValueError, match="cnn_last4 reads four layers, and .* has 2"):
+        experiment.main([films, "--encoder", random_encoder, "--results", str(tmp_path)])
+    assert not (tmp_path / "heads.csv").exists()
+
+
+def test_a_folder_keeps_its_name_with_a_size(films, monkeypatch):
+    whole = experiment.short_name(films)
+    monkeypatch.chdir(films)
+    assert experiment.short_name(".") == whole == "tests/films"
+    assert experiment.short_name(".@8") == experiment.short_name(f"{films}@8") == "tests/films@8"
+    assert experiment.short_name("stanfordnlp/imdb@5000") == "stanfordnlp/imdb@5000"
+
+
+def test_seeds_for_regimes_that_are_not_asked_for(films, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        experiment.main([films, "--regimes", "frozen", "--seeds", "3", "1", "--results", str(tmp_path / "found")])
+    assert "--seeds takes one number, or one for each of the 1 regimes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change", [lambda lines: lines[::-1], lambda lines: [line.replace("dull", "dull dull") for line in lines]]
+)
+def test_another_test_set_under_the_old_name(arguments, films, results, tmp_path, change):
+    """Other labels, or the same labels on other texts."""
     other = shutil.copytree(films, tmp_path / "tests" / "films")
     lines = (other / "test.jsonl").read_text().splitlines()
-    (other / "test.jsonl").write_text("\n".join(lines[::-1]) + "\n")
+    (other / "test.jsonl").write_text("\n".join(change(lines)) + "\n")
     before = (results / "heads.csv").read_bytes()
     with pytest.raises(ValueError, match="has .*tests/films.* on another test set; give another folder"):
         experiment.main([str(other), *arguments[1:], "--seeds", "3", "--results", str(results)])
     assert (results / "heads.csv").read_bytes() == before
+
+
+def test_predictions_older_than_the_table(arguments, results, tmp_path):
+    shutil.copy(results / "heads.csv", tmp_path)
+    kept = pd.read_parquet(results / "predictions.parquet").query("seed == 0")
+    kept.to_parquet(tmp_path / "predictions.parquet")
+    with pytest.raises(ValueError, match="predictions.parquet lacks cells of .*heads.csv; restore it"):
+        experiment.main([*arguments, "--results", str(tmp_path)])
 
 
 def test_a_file_where_the_results_should_go(arguments, tmp_path):
@@ -318,14 +402,40 @@ def test_more_seeds_than_results(results):
         answer.paired(twice, "tests/films", ("cnn", "frozen"))
 
 
-def test_only_a_linear_head_on_frozen_vectors_learns_faster(films, random_encoder, monkeypatch):
+def test_rates_of_head_and_encoder(films, random_encoder, monkeypatch):
+    """Only a linear head on frozen vectors learns faster; a fine-tuned encoder learns, and at a rate of its own."""
     bench, rates = experiment.Bench(films, random_encoder), []
-    monkeypatch.setattr(
-        training.SameOrder, "train", lambda self: rates.append(self.optimizer.param_groups[0]["initial_lr"])
-    )
+
+    def watch(self):
+        rates.append([group["initial_lr"] for group in self.optimizer.param_groups if group["params"]])
+
+    monkeypatch.setattr(training.SameOrder, "train", watch)
     for head, regime in (("mean", "frozen"), ("mlp", "frozen"), ("cnn", "frozen"), ("mean", "fine-tuned")):
         bench.logits(head, regime, 0)
-    assert rates == [1e-2, 1e-3, 1e-3, 1e-3]
+    assert rates == [[1e-2], [1e-3], [1e-3], [1e-3, 2e-4]]
+
+
+def test_the_evaluation_with_the_best_accuracy_is_kept(films, random_encoder, monkeypatch):
+    """Accuracies that only fall: what is kept is the first evaluation's model, and the later ones moved on."""
+    bench, fall, seen = experiment.Bench(films, random_encoder), iter(np.linspace(1, 0, 99)), []
+    monkeypatch.setattr(training, "accuracy_score", lambda *_: next(fall))
+    monkeypatch.setattr(training, "SETTINGS", {"frozen": (3, 0, 1e-2, 0.0)})
+    evaluate = training.SameOrder.evaluate
+
+    def watch(self, *rest, **kwargs):
+        seen.append(self.model.head.classifier.weight.detach().clone())
+        return evaluate(self, *rest, **kwargs)
+
+    kept = training.SameOrder.predict
+    monkeypatch.setattr(training.SameOrder, "evaluate", watch)
+    monkeypatch.setattr(
+        training.SameOrder,
+        "predict",
+        lambda self, rows: seen.append(self.model.head.classifier.weight) or kept(self, rows),
+    )
+    bench.logits("mean", "frozen", 0)
+    *evaluated, last = seen
+    assert len(evaluated) >= 3 and (last == evaluated[0]).all() and (last != evaluated[-1]).any()
 
 
 def test_what_is_said_of_the_challenge_set_is_kept(films, random_encoder, tmp_path, monkeypatch):

@@ -79,23 +79,25 @@ def pretraining() -> str:
 
 @cache
 def compared() -> dict[str, pd.DataFrame]:
-    """By regime: the CNN against two rivals on all real datasets that were measured."""
+    """By regime: the CNN against two rivals, and against what does without BERT, on all datasets measured."""
     cells, examples = answer.read_results(RESULTS)
     datasets = [dataset for dataset in answer.DATASETS if dataset in set(cells["dataset"])]
-    return {
-        regime: answer.comparisons(examples, datasets, ("cnn", regime), [(rival, regime) for rival in RIVALS])
-        for regime in answer.REGIMES
-    }
+    found = {}
+    for regime in answer.REGIMES:
+        rivals = [(rival, regime) for rival in RIVALS] + [(head, "trained") for head in answer.NO_BERT]
+        found[regime] = answer.comparisons(examples, datasets, ("cnn", regime), rivals)
+    return found
 
 
 def verdict() -> str:
     seeds = []
     for regime, table in compared().items():
-        counts = sorted({table["seeds"].min(), table["seeds"].max()})
+        counted = table.loc[table["rival"].isin(RIVALS), "seeds"]
+        counts = sorted({counted.min(), counted.max()})
         seeds.append(f"{' to '.join(map(str, counts))} {regime}")
     datasets = compared()["frozen"]["dataset"].nunique()
     facts = f"{datasets} datasets; seeds: {', '.join(seeds)}; accuracy on test, 95% intervals, a margin of one point."
-    return f"{answer.verdict(compared(), RIVALS)}\n\n{facts}"
+    return f"{answer.verdict(compared(), (*RIVALS, *answer.NO_BERT))}\n\n{facts}"
 
 
 def picture() -> str:
