@@ -20,14 +20,14 @@ from companion.evaluation import (
 
 
 def classifiers(rng, gain=0.0, seeds=5, examples=1000, spread=0.01):
-    """Two classifiers (S, N) on labels (N,): the same examples are hard for both, seeds have different luck."""
+    """Two classifiers (S, N) on labels (N,): examples hard for both, or for one in all its seeds; seeds have luck."""
     labels = rng.integers(0, 2, examples)
     hard = rng.normal(size=examples)
     both = []
     for truth in (0.8 + gain, 0.8):
-        luck = rng.normal(0, spread, (seeds, 1))
-        noisy = hard + rng.normal(0, 0.4, (seeds, examples))
-        wrong = noisy > norm.ppf(truth + luck) * np.hypot(1, 0.4)
+        own, luck = rng.normal(0, 0.25, examples), rng.normal(0, spread, (seeds, 1))
+        noisy = hard + own + rng.normal(0, 0.2, (seeds, examples))
+        wrong = noisy > norm.ppf(truth + luck) * np.sqrt(1 + 0.25**2 + 0.2**2)
         both.append(np.where(wrong, 1 - labels, labels))
     return labels, *both
 
@@ -80,10 +80,10 @@ def test_no_difference_is_a_finding_where_there_is_enough_data():
     assert verdicts.count("helps") == 10
 
 
-@pytest.mark.parametrize("seeds, examples", [(5, 2000), (10, 4000)])
-def test_a_difference_at_the_margin_is_seldom_called_none(seeds, examples):
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_a_difference_at_the_margin_is_seldom_called_none(seeds):
     rng = np.random.default_rng(5)
-    pairs = (classifiers(rng, evaluation.MARGIN, seeds, examples, spread=0.005) for _ in range(150))
+    pairs = (classifiers(rng, evaluation.MARGIN, seeds, 2000, spread=0.005) for _ in range(150))
     said = [compare(*pair, count=300).verdict for pair in pairs]
     assert said.count("no difference that matters") / len(said) <= 0.10  # 5%, and what 150 repetitions may stray
 
