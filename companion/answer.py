@@ -101,7 +101,8 @@ def comparisons(examples: pd.DataFrame, datasets, ours: tuple[str, str], rivals,
     """`compare` one classifier with others on each of the datasets, a row for each: `how` goes to `compare`.
 
     A pair has a row where two seeds or more of it were measured: one seed knows nothing of the chance in training.
-    `significant` counts the seeds whose exact McNemar test stays below 5% after Holm's correction for the whole table.
+    Corrected by Holm for the whole table: `p_value`, of the difference over all seeds, and `significant`, the number of
+    seeds whose exact McNemar test stays below 5%.
     Raises ValueError if no pair was measured so.
     """
     trained = examples[["dataset", "head", "regime", "seed"]].drop_duplicates()
@@ -116,13 +117,14 @@ def comparisons(examples: pd.DataFrame, datasets, ours: tuple[str, str], rivals,
             labels, first, second = paired(examples, dataset, ours, rival)
             found = compare(labels, first, second, **how)
             names = {"dataset": dataset, "regime": ours[1], "rival": rival[0], "seeds": len(first)}
-            numbers = ("difference", "low", "high", "detectable", "verdict")
+            numbers = ("difference", "low", "high", "p_value", "detectable", "verdict")
             rows.append(names | {name: getattr(found, name) for name in numbers})
             p_values.append(found.p_values)
     if not rows:
         raise ValueError(f"The results hold no pair of {', '.join(ours)} and one of its rivals on {list(datasets)}.")
     corrected = iter(holm(np.concatenate(p_values)) < 0.05)
     table = pd.DataFrame(rows)
+    table["p_value"] = holm(table["p_value"])
     table["significant"] = [sum(next(corrected) for _ in seeds) for seeds in p_values]
     return table
 
@@ -169,8 +171,10 @@ def verdict(tables: dict[str, pd.DataFrame], rivals=(*RIVALS, *NO_BERT)) -> str:
 
 
 def advice(table: pd.DataFrame) -> str:
-    """What to do where the comparisons with one rival came out so."""
-    helps, hurts, none, _ = (table["verdict"].eq(verdict).sum() for verdict in VERDICTS)
+    """What to do where the comparisons with one rival came out so; those that ring count where Holm agrees."""
+    rings = table["verdict"].where(table["p_value"] < 0.05)
+    helps, hurts = (rings.eq(verdict).sum() for verdict in ("helps", "hurts"))
+    none = table["verdict"].eq("no difference that matters").sum()
     if helps >= len(table) / 2 and not hurts:
         return "add the CNN"
     if helps:

@@ -194,14 +194,16 @@ def frameworks(encoder_name: str, batch: int = 32, length: int = 32, rounds: int
         print(f"  {name:30}  {took[name] / took['PyTorch class']:.2f}")
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m companion.benchmark", description=__doc__.splitlines()[0])
     parser.add_argument("dataset", nargs="?", default=DEFAULT_DATASET)
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    find_encoder(args.encoder)
+    kind = transformers.AutoConfig.from_pretrained(find_encoder(args.encoder)).model_type
+    if kind != "bert":
+        raise ValueError(f"The four variants are timed with a BERT, and '{args.encoder}' is of type '{kind}'.")
     if "train" not in (splits := load_dataset(args.dataset)):
         raise ValueError(f"'{args.dataset}' has no split train; it has {list(splits)}.")
     print(f"{DEVICE}, {torch.get_num_threads()} threads")

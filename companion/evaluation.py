@@ -32,10 +32,10 @@ def macro_f1(labels, predictions, weights):
     return np.mean(scores, axis=0)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)  # one for each dataset of a table
 def example_weights(examples: int, count: int, seed: int) -> np.ndarray:
-    """How often each draw holds each example: (count, N). Poisson: as good as multinomial, and quicker."""
-    weights = np.random.default_rng(seed).poisson(1, (count, examples)).astype(np.float32)
+    """How often each draw holds each example: (count, N), as bytes. Poisson: as good as multinomial, and quicker."""
+    weights = np.random.default_rng(seed).poisson(1, (count, examples)).astype(np.uint8)
     weights[weights.sum(axis=1) == 0] = 1  # of a handful of examples a draw may hold none
     return weights
 
@@ -46,13 +46,15 @@ def draws(labels, *predictions, metric=accuracy, count: int = DRAWS, seed: int =
     Seeds are drawn anew, and examples are: what differs between trainings and what differs between test sets both
     widen the interval. All seeds are scored on the same drawn examples, as they were on the same test set; to draw
     examples for each seed would shrink their share S-fold. (Paired, crossed: Owen 2007, "The pigeonhole bootstrap".)
+    S seeds drawn anew show S - 1 of S parts of their variance, so their counts are stretched (Rao and Wu 1988).
     """
     shapes = {np.shape(p) for p in predictions}
     if len(shapes) != 1 or next(iter(shapes))[1:] != np.shape(labels):
         raise ValueError(f"Paired predictions need one shape, (seeds, {len(labels)} examples), not {sorted(shapes)}.")
     seeds, examples = predictions[0].shape
     of_seeds = np.random.default_rng([seed, seeds]).multinomial(seeds, np.full(seeds, 1 / seeds), count)  # (B, S)
-    of_examples = example_weights(examples, count, seed)  # (B, N)
+    of_seeds = 1 + np.sqrt(seeds / max(seeds - 1, 1)) * (of_seeds - 1)
+    of_examples = example_weights(examples, count, seed).astype(np.float32)  # (B, N)
     scores = [metric(np.asarray(labels), np.asarray(p), of_examples) for p in predictions]  # each (S, B)
     return np.array([(of_seeds.T * score).sum(axis=0) / seeds for score in scores])
 
@@ -70,6 +72,7 @@ class Comparison:
     difference: float
     low: float  # 95% interval
     high: float
+    p_value: float  # of no difference: below 5% where the interval does not hold 0
     p_values: list[float]  # exact McNemar, one a seed
     detectable: float  # the smallest true difference that this test would find four times in five
     verdict: str
@@ -95,8 +98,10 @@ def compare(
     else:
         verdict = "cannot tell"
     detectable = float((norm.ppf(0.975) + norm.ppf(0.8)) * difference.std())
+    beyond = min((difference <= 0).sum(), (difference >= 0).sum())  # draws on the other side of 0
+    p_value = float(min(1, 2 * (beyond + 1) / (count + 1)))
     p_values = [exact_mcnemar(labels, one, other) for one, other in zip(ours, theirs, strict=True)]
-    return Comparison(observed, low, high, p_values, detectable, verdict)
+    return Comparison(observed, low, high, p_value, p_values, detectable, verdict)
 
 
 def exact_mcnemar(labels, ours, theirs) -> float:

@@ -87,7 +87,7 @@ class Results:
         probabilities = torch.tensor(logits["test"]).softmax(-1).numpy()
         predicted = probabilities.argmax(1)
         row = cell | {"split": "test", "accuracy": accuracy_score(labels, predicted)}
-        row |= {"macro_f1": f1_score(labels, predicted, average="macro")}
+        row |= {"macro_f1": f1_score(labels, predicted, labels=np.unique(labels), average="macro")}
         row |= {"loss": log_loss(labels, probabilities, labels=range(probabilities.shape[1]))} | facts
         row |= {"versions": self.versions, "hardware": self.hardware}
         numbers = {"example": range(len(labels)), "length": test["length"][:], "label": labels, "prediction": predicted}

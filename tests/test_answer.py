@@ -8,10 +8,11 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from companion import answer
 from companion.evaluation import compare
+from companion.heads import HEADS
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,8 +63,27 @@ def test_no_difference_is_said_as_such(examples):
 
 
 def test_what_was_not_found_is_not_called_absent():
-    found = pd.DataFrame({"verdict": ["no difference that matters", "cannot tell"]})
+    found = pd.DataFrame({"verdict": ["no difference that matters", "cannot tell"], "p_value": 1.0})
     assert answer.advice(found) == "no gain found, though a small one is not ruled out"
+
+
+@pytest.mark.parametrize("verdict", ["helps", "hurts"])
+def test_what_rings_once_among_many_is_no_ground_for_advice(verdict):
+    found = pd.DataFrame({"verdict": [verdict, *["cannot tell"] * 4], "p_value": [0.3, 1, 1, 1, 1]})
+    assert answer.advice(found) == "no gain found, though a small one is not ruled out"
+
+
+def test_p_values_are_corrected_for_the_whole_table(examples):
+    rivals = [(rival, "frozen") for rival in ("mean", "mlp", "max")]
+    table = answer.comparisons(examples, ["a", "b"], ("cnn", "frozen"), rivals, count=400)
+    alone = []
+    for dataset in ("a", "b"):
+        for rival in rivals:
+            alone.append(compare(*answer.paired(examples, dataset, ("cnn", "frozen"), rival), count=400).p_value)
+    corrected, highest = np.empty(6), 0
+    for rank, place in enumerate(np.argsort(alone)):
+        corrected[place] = highest = max(highest, min(1, alone[place] * (6 - rank)))
+    assert table["p_value"].tolist() == pytest.approx(corrected.tolist())
 
 
 def test_what_does_without_bert_is_reported_and_not_advised_on(examples):
@@ -135,7 +155,7 @@ def test_one_seed_is_no_comparison(examples):
 
 @pytest.mark.parametrize("found", [["helps", "helps", "hurts"], ["helps", *["cannot tell"] * 4]])
 def test_advice_where_the_cnn_helps_but_not_on_most_or_also_hurts(found):
-    assert answer.advice(pd.DataFrame({"verdict": found})) == "try both on your own validation data"
+    assert answer.advice(pd.DataFrame({"verdict": found, "p_value": 0.001})) == "try both on your own validation data"
 
 
 def test_texts_of_one_length_stay_in_one_part():
@@ -182,8 +202,8 @@ def html_tables(texts) -> list[pd.DataFrame]:
     for text in texts:
         rows = re.findall(r"(?s)<tr.*?>(.*?)</tr>", text)
         rows = [[html.unescape(cell) for cell in re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row)] for row in rows]
-        if len(rows) > 2 and rows[0][:2] == ["", ""]:
-            header = [one or other for one, other in zip(*rows[:2], strict=True)]
+        if len(rows) > 2 and rows[0][0] == "" and all(rows[1][:2]) and not any(rows[1][2:]):
+            header = [lower or upper for upper, lower in zip(*rows[:2], strict=True)]
             tables.append(pd.DataFrame(rows[2:], columns=header))
     return tables
 
@@ -204,7 +224,7 @@ def test_every_accuracy_is_the_mean_of_the_files_rows(shown):
 
 def test_every_macro_f1_is_the_mean_of_the_files_rows(shown):
     texts, cells, _ = shown
-    table = next(t for t in html_tables(texts) if "regime" in t and "tfidf" not in set(t.iloc[:, 0]) and "imdb" in t)
+    table = next(t for t in html_tables(texts) if t.columns[0] == "head" and "tfidf" not in set(t["head"]))
     means = cells.groupby(["dataset", "head", "regime"])["macro_f1"].mean() * 100
     assert len(table) == 6
     for _, row in table.iterrows():
@@ -233,25 +253,138 @@ def wrong(examples, dataset, head, regime) -> pd.DataFrame:
     return rows.pivot(index="seed", columns="example", values="wrong")
 
 
+def gain_of(examples, dataset, ours, theirs) -> pd.DataFrame:
+    """Example by example, 1 where only the first is right, -1 where only the second is: (S, N), of shared seeds."""
+    first, second = (wrong(examples, dataset, *one).astype(int) for one in (ours, theirs))
+    if theirs[0] == "tfidf":
+        return second.iloc[0] - first
+    return (second - first).dropna()
+
+
+def in_closed_form(values) -> tuple[float, float]:
+    """(mean, standard error) of values (S, N), in points. The variances over seeds, over examples and of what is left
+    add up; so they do in a bootstrap of both."""
+    values = 100 * np.asarray(values, float)
+    (seeds, size), (over_seeds, over_examples) = values.shape, (values.mean(axis=1), values.mean(axis=0))
+    rest = values - over_examples - over_seeds[:, None] + values.mean()
+    variance = over_examples.var() / size
+    if seeds > 1:
+        variance += over_seeds.var(ddof=1) / seeds + (rest**2).mean() / size / (seeds - 1)
+    return values.mean(), np.sqrt(variance)
+
+
+def verdict_in_closed_form(mean, error) -> str | None:
+    """By normal intervals; None where that is too close to call."""
+    limits = np.abs([abs(mean) + 1.645 * error - 1, abs(mean) - 1.96 * error])
+    if limits.min() < 0.15:
+        return None
+    if abs(mean) + 1.645 * error < 1:
+        return "no difference that matters"
+    return "cannot tell" if abs(mean) < 1.96 * error else "helps" if mean > 0 else "hurts"
+
+
 @pytest.mark.parametrize("number, regime", [(0, "frozen"), (1, "fine-tuned")])
 def test_intervals_are_those_of_a_bootstrap_in_closed_form(shown, number, regime):
-    """Without draws: the variance over seeds, over examples and of what is left adds up."""
     texts, _, examples = shown
     names = {short: dataset for dataset, short in answer.DATASETS.items()}
-    for _, row in [t for t in html_tables(texts) if "verdict" in t][number].iterrows():
-        ours, theirs = (wrong(examples, names[row["dataset"]], head, regime) for head in ("cnn", row["rival"]))
-        gain = (theirs.astype(int) - ours.astype(int)).dropna().to_numpy()  # of the seeds that both have
-        seeds, size = gain.shape
-        rest = gain - gain.mean(axis=0) - gain.mean(axis=1, keepdims=True) + gain.mean()
-        variance = gain.mean(axis=1).var() / seeds + gain.mean(axis=0).var() / size + (rest**2).mean() / (seeds * size)
-        deviation = 100 * np.sqrt(variance)
+    table, alone = [t for t in html_tables(texts) if "verdict" in t][number], []
+    for _, row in table.iterrows():
+        mean, error = in_closed_form(gain_of(examples, names[row["dataset"]], ("cnn", regime), (row["rival"], regime)))
         low, high = map(float, row["95% interval"].split(" to "))
-        assert low == pytest.approx(100 * gain.mean() - 1.96 * deviation, abs=0.3)
-        assert high == pytest.approx(100 * gain.mean() + 1.96 * deviation, abs=0.3)
-        assert float(row["detectable"]) == pytest.approx(2.80 * deviation, rel=0.05, abs=0.051)
-        inner = 100 * gain.mean() + np.array([-1.645, 1.645]) * deviation
-        if np.abs(np.abs(inner) - 1).min() > 0.1:
-            assert (row["verdict"] == "no difference that matters") == (np.abs(inner) < 1).all()
+        assert low == pytest.approx(mean - 1.96 * error, abs=0.3)
+        assert high == pytest.approx(mean + 1.96 * error, abs=0.3)
+        assert float(row["detectable"]) == pytest.approx(2.80 * error, rel=0.05, abs=0.07)
+        assert verdict_in_closed_form(mean, error) in (row["verdict"], None)
+        alone.append(2 * norm.sf(abs(mean) / error))
+    highest = 0
+    for rank, place in enumerate(np.argsort(alone)):
+        highest = max(highest, min(1, alone[place] * (len(alone) - rank)))
+        assert float(table["p"].iloc[place]) == pytest.approx(highest, rel=0.5, abs=0.02)
+
+
+def test_the_intervals_of_accuracies_follow_from_the_file(shown):
+    texts, _, examples = shown
+    table = next(t for t in html_tables(texts) if "tfidf" in set(t.iloc[:, 0]))
+    for _, row in table.iterrows():
+        for dataset, short in answer.DATASETS.items():
+            if row[short]:
+                mean, error = in_closed_form(1 - wrong(examples, dataset, row["head"], row["regime"]).astype(int))
+                score, low, _, high = re.fullmatch(r"(\S+) \((\S+) (-) (\S+)\)", row[short]).groups()
+                assert float(score) == pytest.approx(mean, abs=0.051)
+                assert float(low) == pytest.approx(mean - 1.96 * error, abs=0.3)
+                assert float(high) == pytest.approx(mean + 1.96 * error, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    "regime, printed, ours, theirs",
+    [
+        (regime, *pair)
+        for regime in answer.REGIMES
+        for pair in (
+            ("CNN against static_cnn", "cnn", "static_cnn"),
+            ("CNN against tfidf", "cnn", "tfidf"),
+            ("four layers against one", "cnn_last4", "cnn"),
+        )
+    ],
+)
+def test_the_sentences_on_other_rivals_follow_from_the_file(shown, regime, printed, ours, theirs):
+    texts, _, examples = shown
+    line = next(line for text in texts for line in text.splitlines() if re.match(rf"{regime} +{printed} *:", line))
+    rival = (theirs, "trained" if theirs in answer.NO_BERT else regime)
+    found = [in_closed_form(gain_of(examples, dataset, (ours, regime), rival)) for dataset in answer.DATASETS]
+    low, high = map(float, re.search(r"\((\S+) to (\S+) points\)", line).groups())
+    means = [mean for mean, _ in found]
+    assert (low, high) == (pytest.approx(min(means), abs=0.051), pytest.approx(max(means), abs=0.051))
+    assert f"of {len(found)} datasets" in line
+    verdicts = [verdict_in_closed_form(*one) for one in found]
+    for verdict in answer.VERDICTS:  # some are too close to call without draws
+        count = int((re.search(rf"{verdict} on (\d)", line) or [0, 0])[1])
+        assert verdicts.count(verdict) <= count <= verdicts.count(verdict) + verdicts.count(None)
+
+
+@pytest.mark.parametrize("regime", answer.REGIMES)
+@pytest.mark.parametrize("rival", ["mean", "mlp"])
+def test_the_sentences_on_macro_f1_follow_from_the_file(shown, regime, rival):
+    texts, cells, _ = shown
+    pattern = rf"{regime} +CNN against {rival} *: (.*)\((\S+) to (\S+) points\); hurts on: (.*)"
+    said, low, high, hurt = next(
+        found.groups() for text in texts for line in text.splitlines() if (found := re.match(pattern, line))
+    )
+    f1 = cells[cells["regime"] == regime].set_index(["dataset", "head", "seed"]).sort_index()["macro_f1"] * 100
+    gains = {short: (f1[name, "cnn"] - f1[name, rival]).mean() for name, short in answer.DATASETS.items()}
+    assert float(low) == pytest.approx(min(gains.values()), abs=0.051)
+    assert float(high) == pytest.approx(max(gains.values()), abs=0.051)
+    hurt = [] if hurt == "none" else hurt.split(", ")
+    assert all(gains[short] < 0 for short in hurt) and (f"hurts on {len(hurt)}" in said) == bool(hurt)
+
+
+def test_our_rows_beside_published_ones_follow_from_the_file(shown):
+    texts, cells, _ = shown
+    means = cells.groupby(["dataset", "head", "regime"])["accuracy"].mean() * 100
+    table = next(text for text in texts if "here: " in text and "<table" in text)
+    rows = re.findall(r"(?s)<th>here: (\S+), (\S+)</th>(.*?)</tr>", table)
+    assert len(rows) == 5
+    for head, regime, row in rows:
+        found = re.findall(r"<td>(.*?)</td>", row)
+        assert found == [f"{means[dataset, head, regime]:.1f}" for dataset in answer.DATASETS]
+
+
+def test_precision_and_cost_follow_from_the_file(shown):
+    texts, cells, _ = shown
+    half = cells["hardware"].str.contains("bf16")
+    share, pairs, mixed = next(
+        found.groups()
+        for text in texts
+        if (found := re.search(r"in bfloat16 .*: (\d+)%; of (\d+) pairs of CNN and MLP (\d+) have one of each", text))
+    )
+    assert int(share) == round(100 * half.mean())
+    by_pair = cells.assign(half=half)[cells["head"].isin(["cnn", "mlp"])].groupby(["dataset", "regime", "seed"])["half"]
+    complete = by_pair.size() == 2
+    assert int(pairs) == complete.sum() and int(mixed) == (by_pair.nunique()[complete] == 2).sum()
+    hours = next(int(found[1]) for text in texts if (found := re.search(r"five seeds, float32: (\d+) hours", text)))
+    chosen = cells[~half & cells["regime"].eq("fine-tuned") & cells["head"].isin(HEADS)]
+    chosen = chosen[chosen["dataset"].isin(answer.DATASETS) & ~chosen["dataset"].str.contains("trec")]
+    assert hours == round(5 * chosen.groupby(["dataset", "head"])["seconds"].mean().sum() / 3600)
 
 
 @pytest.mark.parametrize("number, regime", [(0, "frozen"), (1, "fine-tuned")])
@@ -296,7 +429,7 @@ def test_every_difference_and_verdict_follows_from_the_file(shown, number, regim
 def test_the_verdict_counts_what_the_tables_say(shown):
     texts, _, _ = shown
     said = next(text for text in texts if "With a frozen encoder" in text)
-    tables = [t for t in html_tables(texts) if "verdict" in t]
+    tables = [t.assign(p_value=t["p"].astype(float)) for t in html_tables(texts) if "verdict" in t]
     for rival, what in answer.RIVALS.items():
         lines = [line for line in said.splitlines() if f"against {what}:" in line]
         assert len(lines) == 2
@@ -306,7 +439,7 @@ def test_the_verdict_counts_what_the_tables_say(shown):
             assert line.endswith(f"{answer.advice(table[table['rival'] == rival])}.")
     for head, what in answer.NO_BERT.items():  # and as it is printed further above
         printed = [
-            line for text in texts for line in text.splitlines() if re.match(rf"\S+ +CNN against {head} +:", line)
+            line for text in texts for line in text.splitlines() if re.match(rf"\S+ +CNN against {head} *:", line)
         ]
         lines = [line for line in said.splitlines() if f"against {what}:" in line]
         assert len(lines) == 2
@@ -328,6 +461,39 @@ def test_the_learning_curve_follows_from_the_file(shown):
             name = "cornell-movie-review-data/rotten_tomatoes" + ("" if size == "8530" else f"~{size}")
             difference = (accuracy[name, "cnn", regime] - accuracy[name, "mean", regime]).mean()
             assert float(gain) == pytest.approx(difference, abs=0.051)
+    counted = printed_gains(shown, r"(seeds) +(50: .*)")
+    assert len(counted) == 2
+    for line, count in zip(lines, counted, strict=True):
+        for size, seeds in re.findall(r"(\d+): (\d+)", count[2]):
+            name = "cornell-movie-review-data/rotten_tomatoes" + ("" if size == "8530" else f"~{size}")
+            shared = [set(accuracy[name, head, line[1]].index) for head in ("cnn", "mean")]
+            assert int(seeds) == len(set.intersection(*shared))
+
+
+def test_where_the_gain_moves_with_length_follows_from_the_file(shown):
+    """By another way than draws: of each seed the gain on the longest part minus that on the shortest."""
+    texts, _, examples = shown
+    names, said, last = {short: dataset for dataset, short in answer.DATASETS.items()}, {}, None
+    for line in (line for text in texts for line in text.splitlines()):
+        if found := re.match(r"(frozen|fine-tuned) +(\w+) +\d+ tokens", line):
+            last = found.groups()
+            said[last] = None
+        elif found := re.match(r" +long minus short: (\S+) to (\S+) points", line):
+            said[last] = tuple(map(float, found.groups()))
+    assert len(said) == 2 * len(answer.DATASETS)
+    for (regime, short), ends in said.items():
+        gain = gain_of(examples, names[short], ("cnn", regime), ("mean", regime)).to_numpy()
+        (_, first), *_, (_, last) = answer.length_parts(examples, names[short])
+        by_seed = 100 * (gain[:, last].mean(axis=1) - gain[:, first].mean(axis=1))
+        variance = by_seed.var(ddof=1) / len(gain) + sum(
+            in_closed_form(gain[:, part])[1] ** 2 - (100 * gain[:, part].mean(axis=1)).var(ddof=1) / len(gain)
+            for part in (first, last)
+        )
+        low, high = by_seed.mean() + np.array([-1.96, 1.96]) * np.sqrt(variance)
+        if ends:
+            assert ends == (pytest.approx(low, abs=1), pytest.approx(high, abs=1))
+        else:
+            assert low < 0.3 and high > -0.3
 
 
 def test_the_gain_by_length_keeps_texts_of_one_length_together(shown):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from transformers import BertConfig
+from transformers import AutoModel, BertConfig, DistilBertConfig
 
 from companion import benchmark
 
@@ -37,3 +37,11 @@ def test_it_prints_a_ratio_for_all_it_names(random_encoder, monkeypatch, capsys,
     for name in names:
         ratio = re.search(rf"{re.escape(name)} +([0-9.]+)", said)
         assert ratio and float(ratio[1]) > 0, said
+
+
+def test_another_encoder_than_a_bert_is_said_before_anything_is_timed(tmp_path, monkeypatch):
+    tiny = DistilBertConfig(vocab_size=50, dim=32, n_layers=1, n_heads=2, hidden_dim=64)
+    AutoModel.from_config(tiny).save_pretrained(tmp_path)
+    monkeypatch.setattr(benchmark, "head_cost", lambda: pytest.fail("something was timed"))
+    with pytest.raises(ValueError, match="timed with a BERT, and .* is of type 'distilbert'"):
+        benchmark.main(["--encoder", str(tmp_path)])

@@ -42,11 +42,30 @@ def without_gain():
 def test_the_interval_covers_the_truth_at_its_rate(without_gain):
     covered = np.mean([c.low <= 0 <= c.high for c in without_gain])
     assert 0.92 <= covered <= 0.995  # 95% asked; drawing seeds and examples both errs to the careful side
+    assert all((c.p_value < 0.05) == (c.low > 0 or c.high < 0) for c in without_gain if abs(c.p_value - 0.05) > 0.01)
 
 
 def test_false_alarms_stay_at_their_rate(without_gain):
     alarms = np.mean([c.verdict in ("helps", "hurts") for c in without_gain])
     assert alarms <= 0.07
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_few_seeds_do_not_raise_false_alarms(seeds):
+    """Where half the chance lies in the training, and two or three seeds have to say how much."""
+    rng = np.random.default_rng(10)
+    pairs = (classifiers(rng, 0.0, seeds, 2000, spread=0.007) for _ in range(600))
+    assert np.mean([compare(*pair, count=300).verdict in ("helps", "hurts") for pair in pairs]) <= 0.08
+
+
+def test_the_chance_in_training_has_its_true_size():
+    """On average over many trios of seeds, of examples whose number makes their own chance vanish."""
+    rng, size = np.random.default_rng(11), 4000
+    labels, found = np.zeros(size, int), []
+    for _ in range(200):
+        rate = 0.2 + rng.normal(0, 0.05, (3, 1))
+        found.append(draws(labels, (rng.random((3, size)) < rate).astype(int), count=400)[0].var())
+    assert np.mean(found) == pytest.approx(0.05**2 / 3, rel=0.15)
 
 
 def test_mcnemar_and_holm_keep_their_rate():
