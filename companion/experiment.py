@@ -199,7 +199,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=positive, nargs="+", default=[3], help="how many, for each of the regimes")
     parser.add_argument("--challenge", action="store_true", help="score the challenge set, too (two classes only)")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
-    parser.add_argument("--bf16", action="store_true", help="half precision: on some hardware two or three times as fast")
+    parser.add_argument("--bf16", action="store_true", help="half precision: on some hardware twice as fast, or more")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder to write to (default: results)")
     args = parser.parse_args(argv)
     if len(args.seeds) not in (1, len(args.regimes)):
