@@ -72,7 +72,7 @@ class Comparison:
     difference: float
     low: float  # 95% interval
     high: float
-    p_value: float  # of no difference: below 5% where the interval does not hold 0
+    p_value: float  # of no difference, by the draws' standard deviation
     p_values: list[float]  # exact McNemar, one a seed
     detectable: float  # the smallest true difference that this test would find four times in five
     verdict: str
@@ -98,8 +98,7 @@ def compare(
     else:
         verdict = "cannot tell"
     detectable = float((norm.ppf(0.975) + norm.ppf(0.8)) * difference.std())
-    beyond = min((difference <= 0).sum(), (difference >= 0).sum())  # draws on the other side of 0
-    p_value = float(min(1, 2 * (beyond + 1) / (count + 1)))
+    p_value = float(2 * norm.sf(abs(observed) / max(difference.std(), 1e-12)))  # counted draws are too few in the tails
     p_values = [exact_mcnemar(labels, one, other) for one, other in zip(ours, theirs, strict=True)]
     return Comparison(observed, low, high, p_value, p_values, detectable, verdict)
 

