@@ -13,6 +13,7 @@ from pathlib import Path
 
 import filelock
 import numpy as np
+import torch
 import transformers
 from datasets import Dataset, DatasetDict
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -128,7 +129,8 @@ class Bench:
         collate = padded(self.tokenizer)
         if regime == "frozen":
             if module.layers not in self.cache:
-                self.cache[module.layers] = CachedVectors(encoder, self.tokenizer, self.splits, module.layers)
+                dtype = torch.bfloat16 if self.bf16 else torch.float32
+                self.cache[module.layers] = CachedVectors(encoder, self.tokenizer, self.splits, module.layers, dtype)
             encoder, collate = None, self.cache[module.layers]
         model = Classifier(module, encoder)
         splits = {**self.splits, "train": self.splits["train"].select(drawn)}

@@ -61,6 +61,7 @@ class CNN(nn.Module):
             mask = torch.ones_like(mask)
         params = {"convs": [dict(conv.named_parameters()) for conv in self.convs]}
         params["classifier"] = dict(self.classifier.named_parameters())
+        vectors = vectors.mT.contiguous().mT  # in memory as conv1d wants them, once: else each of three copies them
         return pytorch_functional.head(params, vectors, mask, dropout=0.5 if self.training else 0.0)
 
 

@@ -19,11 +19,12 @@ def padded(tokenizer, **how):
 class CachedVectors:
     """Rows -> a padded batch of the token vectors that a frozen encoder gave them, computed once for all heads.
 
-    They wait in a temporary file, in half precision, so that memory does not limit how many there are.
+    They wait in a temporary file, in half precision, so that memory does not limit how many there are. They come as
+    `dtype`: what a head's products are computed in, or each of them would convert them anew.
     """
 
-    def __init__(self, encoder, tokenizer, splits: DatasetDict, layers: int):
-        self.places, tokens = {}, sum(sum(rows["length"]) for rows in splits.values())
+    def __init__(self, encoder, tokenizer, splits: DatasetDict, layers: int, dtype=torch.float32):
+        self.places, self.dtype, tokens = {}, dtype, sum(sum(rows["length"]) for rows in splits.values())
         with tempfile.TemporaryFile() as file:
             self.vectors = np.memmap(file, np.float16, "w+", shape=(tokens, layers * encoder.config.hidden_size))
         pad, end = DataCollatorWithPadding(tokenizer), 0
@@ -41,7 +42,7 @@ class CachedVectors:
                     self.vectors[place], end = vector[:length], end + length
 
     def __call__(self, rows):
-        vectors = [torch.tensor(self.vectors[self.places[row["key"]]]).float() for row in rows]
+        vectors = [torch.tensor(self.vectors[self.places[row["key"]]]).to(self.dtype) for row in rows]
         masks = [torch.ones(len(vector)) for vector in vectors]
         return {
             "vectors": torch.nn.utils.rnn.pad_sequence(vectors, batch_first=True),

@@ -13,11 +13,15 @@ import filelock
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 from sklearn.metrics import accuracy_score, f1_score
 
 from companion import answer, experiment, training
 from companion import results as results_file
+from companion.encoders import load_pytorch_encoder
+from companion.heads import HEADS
+from companion.vectors import CachedVectors
 
 FACTS = ["seconds", "hardware"]  # all else is the same when run again
 
@@ -470,3 +474,14 @@ def test_a_trained_cnn_says_what_its_head_said(films, random_encoder):
     model, logits = experiment.train_cnn(bench)
     inputs = bench.tokenizer(bench.texts["test"]["text"][:], padding=True, return_tensors="pt")
     np.testing.assert_allclose(model(**inputs).logits.detach(), logits, atol=0.01)  # cached in half precision
+
+
+@pytest.mark.parametrize("head", ["cnn", "cnn_last4", "max", "mean"])
+def test_vectors_in_half_precision_train_the_same_head(films, head):
+    """In half precision a head's products round what they are given; the cache may do so before them."""
+    half, single = (experiment.Bench(films, "embedded", bf16=True) for _ in range(2))
+    layers = HEADS[head](256, 2).layers
+    single.cache[layers] = CachedVectors(load_pytorch_encoder("embedded"), single.tokenizer, single.splits, layers)
+    logits, expected = (bench.logits(head, "frozen", 0)[0] for bench in (half, single))
+    assert half.cache[layers].dtype == torch.bfloat16
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=0.05)
