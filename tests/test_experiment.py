@@ -21,6 +21,7 @@ from companion import answer, experiment, training
 from companion import results as results_file
 from companion.encoders import load_pytorch_encoder
 from companion.heads import HEADS
+from companion.splits import prepare, short_name
 from companion.vectors import CachedVectors
 
 FACTS = ["seconds", "hardware"]  # all else is the same when run again
@@ -234,17 +235,17 @@ def test_what_was_trained_by_other_settings_is_another_version(monkeypatch, name
 )
 def test_data_that_make_no_experiment(tmp_path, splits, message):
     with pytest.raises(ValueError, match=message):
-        experiment.prepare(write(tmp_path / "data", **splits))
+        prepare(write(tmp_path / "data", **splits))
 
 
 def test_a_smaller_training_set_keeps_the_classes_shares(tmp_path):
     rows = [(f"film {i}", int(i % 4 == 0)) for i in range(400)]
     data = write(tmp_path / "data", train=rows, test=rows[:40])
-    small = experiment.prepare(f"{data}@40")
+    small = prepare(f"{data}@40")
     assert len(small["train"]) == 40 and sum(small["train"]["label"]) == 10
     assert (len(small["validation"]), len(small["test"])) == (40, 40)
     assert not set(small["train"]["text"]) & set(small["validation"]["text"])
-    assert small["train"]["text"] == experiment.prepare(f"{data}@40")["train"]["text"]
+    assert small["train"]["text"] == prepare(f"{data}@40")["train"]["text"]
 
 
 def test_heads_share_the_order_of_the_batches(films, random_encoder, monkeypatch):
@@ -296,7 +297,7 @@ def test_a_network_learns_from_the_examples_drawn(films, random_encoder, monkeyp
 def test_a_size_that_is_not_smaller(films, random_encoder, tmp_path):
     common = ["--heads", "mean", "--encoder", random_encoder]
     with pytest.raises(ValueError, match=r"has 54 training examples, not more than 60"):
-        experiment.prepare(f"{films}@60")
+        prepare(f"{films}@60")
     with pytest.raises(ValueError, match=r"has 54 training examples; sizes have to be smaller, not \[60\]"):
         experiment.main([films, *common, "--sizes", "60", "--results", str(tmp_path)])
     assert not (tmp_path / "heads.csv").exists()
@@ -320,7 +321,7 @@ def test_a_size_too_small_for_the_classes(tmp_path, random_encoder, size, rows, 
 
 def test_a_row_above_the_limit_is_no_obstacle(tmp_path):
     rows = [("good", 0), ("bad", 1)]
-    data = experiment.prepare(write(tmp_path / "data", train=rows, validation=rows * 500 + rows[:1], test=rows))
+    data = prepare(write(tmp_path / "data", train=rows, validation=rows * 500 + rows[:1], test=rows))
     assert len(data["validation"]) == 999
 
 
@@ -331,11 +332,11 @@ def test_an_encoder_of_few_layers_has_no_last_four(films, random_encoder, tmp_pa
 
 
 def test_a_folder_keeps_its_name_with_a_size(films, monkeypatch):
-    whole = experiment.short_name(films)
+    whole = short_name(films)
     monkeypatch.chdir(films)
-    assert experiment.short_name(".") == whole == "tests/films"
-    assert experiment.short_name(".@8") == experiment.short_name(f"{films}@8") == "tests/films@8"
-    assert experiment.short_name("stanfordnlp/imdb@5000") == "stanfordnlp/imdb@5000"
+    assert short_name(".") == whole == "tests/films"
+    assert short_name(".@8") == short_name(f"{films}@8") == "tests/films@8"
+    assert short_name("stanfordnlp/imdb@5000") == "stanfordnlp/imdb@5000"
 
 
 def test_seeds_for_regimes_that_are_not_asked_for(films, tmp_path, capsys):
