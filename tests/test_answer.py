@@ -388,10 +388,17 @@ def test_precision_and_cost_follow_from_the_file(shown):
     by_pair = cells.assign(half=half)[cells["head"].isin(["cnn", "mlp"])].groupby(["dataset", "regime", "seed"])["half"]
     complete = by_pair.size() == 2
     assert int(pairs) == complete.sum() and int(mixed) == (by_pair.nunique()[complete] == 2).sum()
-    hours = next(int(found[1]) for text in texts if (found := re.search(r"five seeds, float32: (\d+) hours", text)))
-    chosen = cells[~half & cells["regime"].eq("fine-tuned") & cells["head"].isin(HEADS)]
-    chosen = chosen[chosen["dataset"].isin(answer.DATASETS) & ~chosen["dataset"].str.contains("trec")]
-    assert hours == round(5 * chosen.groupby(["dataset", "head"])["seconds"].mean().sum() / 3600)
+    said = next(text for text in texts if "the whole comparison" in text)
+    whole, hours, days = (float(re.search(rf"{what} (\S+)", said)[1]) for what in ("comparison", "seeds:", "some"))
+    chosen = cells[cells["dataset"].isin(answer.DATASETS) & cells["head"].isin([*HEADS, "static_cnn"])]
+    cell = ["dataset", "head", "regime"]
+    in_half = chosen[chosen["hardware"].str.endswith("bf16")].groupby(cell)["seconds"].mean()
+    seeds = chosen.groupby(cell)["seed"].nunique()
+    assert set(seeds.index) == set(in_half.index)
+    assert whole == pytest.approx(sum(in_half[one] * seeds[one] for one in seeds.index) / 3600, abs=0.051)
+    tuned = sum(5 * in_half[one] for one in seeds.index if one[2] == "fine-tuned" and "trec" not in one[0])
+    assert hours == pytest.approx(tuned / 3600, abs=0.051)
+    assert days == pytest.approx(27 * tuned / 3600 / 24, abs=0.51)
 
 
 @pytest.mark.parametrize("number, regime", [(0, "frozen"), (1, "fine-tuned")])
