@@ -11,10 +11,11 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+import zmq
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tools import coursework, grade
-from tools.grading import course, ledger, marking, preflight, sandbox
+from tools.grading import course, execution, ledger, marking, preflight, sandbox
 
 ROOT = Path(__file__).parent.parent
 NAME = "windows"
@@ -342,6 +343,20 @@ def test_a_name_that_is_none_and_a_link_are_told(graded):
 )
 def test_what_was_mended_is_told(graded, student, said):
     assert said in graded.page(student) if said else "About your notebook" not in graded.page(student)
+
+
+def test_outputs_are_heard_however_late_the_connection(monkeypatch):
+    def late(client):
+        socket = client.context.socket(zmq.SUB)
+        socket.linger, socket.reconnect_ivl = 0, 1500  # of the first try, when there is no kernel yet
+        socket.subscribe(b"")
+        socket.connect(client._make_url("iopub"))
+        return socket
+
+    monkeypatch.setattr(execution.BlockingKernelClient, "connect_iopub", late)
+    with execution.Kernel(sandbox.Limits(), None, isolated=False) as kernel:
+        assert kernel.run("print('here')", 10).outputs[0].text == "here\n"
+        assert not kernel.cut
 
 
 def test_each_test_cell_has_its_outcome(graded):

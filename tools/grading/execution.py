@@ -66,9 +66,10 @@ class Kernel:
         self.client = BlockingKernelClient(connection_file=connection, context=context)
         self.client.load_connection_file()
         self.client.start_channels(iopub=False, stdin=False, hb=False)
-        self.iopub = self.client.connect_iopub()
+        start = max(60, limits.cell_seconds)
         try:
-            if self.run("pass", seconds=max(60, limits.cell_seconds)).status != "ok":
+            self.listen(start)
+            if self.run("pass", start).status != "ok":
                 raise RuntimeError(f"Python did not start: {self.gone}")
         except BaseException:  # an interrupt, too, leaves nothing behind
             self.__exit__()
@@ -82,6 +83,12 @@ class Kernel:
         self.client.stop_channels()
         self.context.destroy(linger=0)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def listen(self, seconds: float = 5) -> None:
+        """Connect to the outputs. What is published before the kernel knows of us is lost: ask it until it is heard."""
+        self.iopub, deadline = self.client.connect_iopub(), time.monotonic() + seconds
+        while not self.iopub.poll(100) and self.guard.alive() and time.monotonic() < deadline:
+            self.client.kernel_info()  # it says there that it is busy with this
 
     def run(self, code: str, seconds: float, remember=True) -> Ending:
         """Run one cell. `remember`: it stands in the notebook's history, as a cell that a student runs does."""
@@ -104,7 +111,7 @@ class Kernel:
             if shell in ready and (message := self.receive(shell, request)):
                 reply = message["content"]
                 answered = time.monotonic()
-            if reply and time.monotonic() > answered + 1:  # its last word got lost, as too long messages do
+            if reply and time.monotonic() > answered + 3:  # its last word got lost, as too long messages do
                 break
             if not reply and (gone := self.guard.exceeded() or "" if self.guard.alive() else "ended itself"):
                 return self.end(ending, gone)
@@ -117,8 +124,7 @@ class Kernel:
             self.cut = True
             ending.outputs.append(nbformat.v4.new_output("stream", name="stdout", text=CUT))
             self.iopub.close(linger=0)  # it is closed already by a message that was too long, and does not come back
-            self.iopub = self.client.connect_iopub()
-            time.sleep(0.3)
+            self.listen()
         if told:
             ending.status, ending.message = "timeout", f"stopped after {seconds:g} s"
         elif reply.get("status") != "ok":
