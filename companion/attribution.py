@@ -137,7 +137,7 @@ def explain(model, texts, labels=None, tokenizer=None, batch_size: int = 64):
 class Head:
     """What `explain` needs of a model, whichever of the four it is; arrays of NumPy, outputs first."""
 
-    maps: Callable  # input_ids, attention_mask (B, T) -> K x (B, W_k, F)
+    maps: Callable  # input_ids, attention_mask (B, T) -> K x (B, T, F)
     kernel_sizes: list[int]
     weight: np.ndarray  # (C, K*F), or (C, H) behind a hidden layer
     bias: np.ndarray  # (C,)
@@ -220,9 +220,10 @@ def _explain(head, texts, labels, tokenizer, batch_size):
 
 def _explain_batch(head, texts, labels, tokenizer):
     tokens = tokenizer(texts, padding=True, truncation=True, return_offsets_mapping=True, return_tensors="np")
+    first = tokens["attention_mask"].argmax(axis=1)[:, None]  # where each text begins: after padding on the left
     maps = head.maps(tokens["input_ids"], tokens["attention_mask"])
     features = np.concatenate([m.max(axis=1) for m in maps], axis=1)  # (B, K*F)
-    windows = np.concatenate([m.argmax(axis=1) for m in maps], axis=1)  # (B, K*F)
+    windows = np.concatenate([m.argmax(axis=1) for m in maps], axis=1) - first  # (B, K*F), tokens of the text
     sizes = np.repeat(head.kernel_sizes, [m.shape[2] for m in maps])  # (K*F,)
     values, bias = head.split(features)
     logits = bias + values.sum(axis=2)

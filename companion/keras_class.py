@@ -7,28 +7,9 @@ from companion.quiet import keras
 layers, ops = keras.layers, keras.ops
 
 
-@keras.saving.register_keras_serializable("companion")
-class TextOnly(layers.Layer):
-    """Zero the vectors of padding, and append zeros to a text shorter than the largest kernel."""
-
-    def __init__(self, largest_kernel, **kwargs):
-        super().__init__(**kwargs)
-        self.largest_kernel = largest_kernel
-
-    def call(self, hidden, attention_mask):
-        """(B, T, D), (B, T) -> the same with T >= largest_kernel."""
-        mask = ops.cast(attention_mask, hidden.dtype)
-        length, k = ops.shape(mask)[1], self.largest_kernel
-        length = max(length, k) if isinstance(length, int) else ops.maximum(length, k)
-        hidden = ops.pad(hidden * mask[..., None], ((0, 0), (0, k - 1), (0, 0)))
-        mask = ops.pad(mask, ((0, 0), (0, k - 1)))
-        return hidden[:, :length], mask[:, :length]
-
-    def compute_output_spec(self, hidden, attention_mask):
-        return keras.KerasTensor((None, None, hidden.shape[-1])), keras.KerasTensor((None, None))
-
-    def get_config(self):
-        return {**super().get_config(), "largest_kernel": self.largest_kernel}
+# A small output layer makes all classes about equally likely: training starts at a loss near ln C.
+# (Keras's default after Glorot & Bengio 2010 has scale 1; the scale is a variance, so weights are a tenth.)
+SMALL = keras.initializers.VarianceScaling(0.01, mode="fan_avg", distribution="uniform")
 
 
 @keras.saving.register_keras_serializable("companion")
@@ -41,11 +22,10 @@ class BertCNN(keras.Model):
         super().__init__(**kwargs)
         self.settings = BertCNNConfig(kernel_sizes, num_filters, dropout, num_labels, hidden_units).head
         self.encoder = encoder
-        self.text_only = TextOnly(max(kernel_sizes), name="text_only")
         self.convs = [layers.Conv1D(num_filters, k, activation="relu", name=f"conv_{k}") for k in kernel_sizes]
         self.dropout = layers.Dropout(dropout)
         self.hidden_layer = layers.Dense(hidden_units, activation="relu", name="hidden_layer") if hidden_units else None
-        self.classifier = layers.Dense(num_labels, name="classifier")
+        self.classifier = layers.Dense(num_labels, kernel_initializer=SMALL, name="classifier")
 
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":
@@ -65,24 +45,30 @@ class BertCNN(keras.Model):
         self.built = True
 
     def embed(self, input_ids, attention_mask):
-        """One vector a token, in context: (B, T) -> (B, T, D)."""
+        """One vector per token, in context: (B, T) -> (B, T, D)."""
         input_ids, attention_mask = ops.cast(input_ids, "int32"), ops.cast(attention_mask, "int32")
-        inputs = {"token_ids": input_ids, "segment_ids": ops.zeros_like(input_ids), "padding_mask": attention_mask}
-        return self.encoder(inputs)["sequence_output"]
+        # text first, padding last: BERT counts positions from 0, wherever the padding is
+        order = ops.argsort(1 - attention_mask, axis=1)
+        input_ids, mask = (ops.take_along_axis(ids, order, axis=1) for ids in (input_ids, attention_mask))
+        inputs = {"token_ids": input_ids, "segment_ids": ops.zeros_like(input_ids), "padding_mask": mask}
+        hidden = self.encoder(inputs)["sequence_output"]
+        return ops.take_along_axis(hidden, ops.argsort(order, axis=1)[..., None], axis=1)
 
     def convolve(self, hidden, attention_mask):
-        """ReLU of every k-token window: (B, T, D) -> K x (B, W_k, F), W_k = T - k + 1."""
-        hidden, mask = self.text_only(hidden, attention_mask)
+        """ReLU of the k-token window that starts at each token: (B, T, D) -> K x (B, T, F)."""
+        mask = ops.cast(attention_mask, hidden.dtype)  # (B, T)
+        first = mask * (1 - ops.pad(mask, ((0, 0), (1, 0)))[:, :-1])  # 1 at the text's first token
+        hidden = hidden * mask[..., None]
         maps = []
         for conv, k in zip(self.convs, self.settings["kernel_sizes"], strict=True):
-            windows = conv(hidden)  # (B, W_k, F)
-            # does the window end inside the text? (B, W_k)
-            counts = ops.pad(mask[:, k:], ((0, 0), (1, 0)), constant_values=1)
-            maps.append(windows * counts[..., None])
+            windows = conv(ops.pad(hidden, ((0, 0), (0, k - 1), (0, 0))))  # (B, T, F)
+            # a window counts if it lies within the text, or if it is the text's first (B, T)
+            window_mask = ops.maximum(first, mask * ops.pad(mask, ((0, 0), (0, k - 1)))[:, k - 1 :])
+            maps.append(windows * window_mask[..., None])
         return maps
 
     def pool(self, maps):
-        """The strongest window of each filter: K x (B, W_k, F) -> (B, K*F)."""
+        """The strongest window of each filter: K x (B, T, F) -> (B, K*F)."""
         return ops.concatenate([ops.max(windows, axis=1) for windows in maps], axis=1)
 
     def classify(self, features, training=None):

@@ -10,10 +10,10 @@ from companion.config import BertCNNConfig
 from companion.encoders import DEFAULT_ENCODER, load_pytorch_encoder
 
 
-def glorot(module: nn.Module) -> None:
-    """New weights start as Keras starts them: uniform after Glorot & Bengio (2010), biases at 0."""
+def glorot(module: nn.Module, gain: float = 1.0) -> None:
+    """Initialize a layer as Keras does: weights uniform after Glorot & Bengio (2010), biases 0."""
     if isinstance(module, (nn.Conv1d, nn.Linear)):
-        initialization.xavier_uniform_(module.weight)
+        initialization.xavier_uniform_(module.weight, gain)
         initialization.zeros_(module.bias)
 
 
@@ -36,7 +36,8 @@ class BertCNN(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module):
-        glorot(module)
+        # A small output layer makes all classes about equally likely: training starts at a loss near ln C.
+        glorot(module, gain=0.1 if module is self.classifier else 1.0)
 
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":
@@ -49,27 +50,28 @@ class BertCNN(PreTrainedModel):
         return model.eval()
 
     def embed(self, input_ids, attention_mask):
-        """One vector a token, in context: (B, T) -> (B, T, D)."""
-        return self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        """One vector per token, in context: (B, T) -> (B, T, D)."""
+        # text first, padding last: BERT counts positions from 0, wherever the padding is
+        order = attention_mask.argsort(dim=1, descending=True, stable=True)
+        input_ids, mask = input_ids.gather(1, order), attention_mask.gather(1, order)
+        hidden = self.encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        return hidden.gather(1, order.argsort(dim=1)[..., None].expand_as(hidden))
 
     def convolve(self, hidden, attention_mask):
-        """ReLU of every k-token window: (B, T, D) -> K x (B, W_k, F), W_k = T - k + 1."""
-        missing = max(self.config.kernel_sizes) - hidden.shape[1]
-        if missing > 0:  # a text shorter than the largest kernel
-            hidden = F.pad(hidden, (0, 0, 0, missing))
-            attention_mask = F.pad(attention_mask, (0, missing))
+        """ReLU of the k-token window that starts at each token: (B, T, D) -> K x (B, T, F)."""
         mask = attention_mask.to(hidden.dtype)  # (B, T)
+        first = mask * (1 - F.pad(mask, (1, -1)))  # 1 at the text's first token
         channels = (hidden * mask[..., None]).transpose(1, 2)  # (B, D, T), as Conv1d wants it
         maps = []
         for conv, k in zip(self.convs, self.config.kernel_sizes, strict=True):
-            windows = F.relu(conv(channels)).transpose(1, 2)  # (B, W_k, F)
-            # does the window end inside the text? (B, W_k)
-            counts = F.pad(mask[:, k:], (1, 0), value=1)
-            maps.append(windows * counts[..., None])
+            windows = F.relu(conv(F.pad(channels, (0, k - 1)))).transpose(1, 2)  # (B, T, F)
+            # a window counts if it lies within the text, or if it is the text's first (B, T)
+            window_mask = torch.maximum(first, mask * F.pad(mask, (0, k - 1))[:, k - 1 :])
+            maps.append(windows * window_mask[..., None])
         return maps
 
     def pool(self, maps):
-        """The strongest window of each filter: K x (B, W_k, F) -> (B, K*F)."""
+        """The strongest window of each filter: K x (B, T, F) -> (B, K*F)."""
         return torch.cat([windows.amax(dim=1) for windows in maps], dim=1)
 
     def classify(self, features):

@@ -36,31 +36,31 @@ def from_model(model: BertCNN):
 
 
 def embed(params, encoder, input_ids, attention_mask):
-    """One vector a token, in context: (B, T) -> (B, T, D)."""
-    inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-    return functional_call(encoder, params["encoder"], kwargs=inputs).last_hidden_state
+    """One vector per token, in context: (B, T) -> (B, T, D)."""
+    # text first, padding last: BERT counts positions from 0, wherever the padding is
+    order = attention_mask.argsort(dim=1, descending=True, stable=True)
+    inputs = {"input_ids": input_ids.gather(1, order), "attention_mask": attention_mask.gather(1, order)}
+    hidden = functional_call(encoder, params["encoder"], kwargs=inputs).last_hidden_state
+    return hidden.gather(1, order.argsort(dim=1)[..., None].expand_as(hidden))
 
 
 def convolve(params, hidden, attention_mask):
-    """ReLU of every k-token window: (B, T, D) -> K x (B, W_k, F), W_k = T - k + 1."""
-    missing = max(conv["weight"].shape[-1] for conv in params["convs"]) - hidden.shape[1]
-    if missing > 0:  # a text shorter than the largest kernel
-        hidden = F.pad(hidden, (0, 0, 0, missing))
-        attention_mask = F.pad(attention_mask, (0, missing))
+    """ReLU of the k-token window that starts at each token: (B, T, D) -> K x (B, T, F)."""
     mask = attention_mask.to(hidden.dtype)  # (B, T)
+    first = mask * (1 - F.pad(mask, (1, -1)))  # 1 at the text's first token
     channels = (hidden * mask[..., None]).transpose(1, 2)  # (B, D, T), as conv1d wants it
     maps = []
     for conv in params["convs"]:
         k = conv["weight"].shape[-1]  # (F, D, k)
-        windows = F.relu(F.conv1d(channels, **conv)).transpose(1, 2)  # (B, W_k, F)
-        # does the window end inside the text? (B, W_k)
-        counts = F.pad(mask[:, k:], (1, 0), value=1)
-        maps.append(windows * counts[..., None])
+        windows = F.relu(F.conv1d(F.pad(channels, (0, k - 1)), **conv)).transpose(1, 2)  # (B, T, F)
+        # a window counts if it lies within the text, or if it is the text's first (B, T)
+        window_mask = torch.maximum(first, mask * F.pad(mask, (0, k - 1))[:, k - 1 :])
+        maps.append(windows * window_mask[..., None])
     return maps
 
 
 def pool(maps):
-    """The strongest window of each filter: K x (B, W_k, F) -> (B, K*F)."""
+    """The strongest window of each filter: K x (B, T, F) -> (B, K*F)."""
     return torch.cat([windows.amax(dim=1) for windows in maps], dim=1)
 
 

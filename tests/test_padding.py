@@ -27,6 +27,13 @@ def random_batch(batch, length, extra, seed):
     return hidden[:, :length], mask[:, :length], hidden, mask
 
 
+def moved_right(hidden, mask, places):
+    """The same texts with padding on the left: every row is rolled by its number of places."""
+    rows = np.arange(len(mask))[:, None]
+    columns = (np.arange(mask.shape[1]) - np.asarray(places)[:, None]) % mask.shape[1]
+    return hidden[rows, columns], mask[rows, columns]
+
+
 @pytest.fixture(scope="module", params=[(3, 4, 5), (1, 2, 7)], ids=str)
 def heads(request, build_four, random_encoder):
     return build_four(random_encoder, kernel_sizes=request.param, num_filters=6)
@@ -40,6 +47,29 @@ def test_a_head_sees_no_padding(heads, variant, batch, length, extra, seed):
     short, padded = heads.head(variant, hidden, mask), heads.head(variant, padded_hidden, padded_mask)
     del short["maps"], padded["maps"]  # as wide as the padding: more windows, all of them 0
     assert_same(short, padded, 1e-5, variant)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@QUICK
+@given(**SHAPES)
+def test_a_head_reads_a_text_the_same_wherever_it_stands(heads, variant, batch, length, extra, seed):
+    _, _, hidden, mask = random_batch(batch, length, extra, seed)
+    left = mask.shape[1] - mask.sum(axis=1)  # all padding before the text
+    some = np.random.default_rng(seed).integers(0, left + 1)  # padding on both sides
+    right = heads.head(variant, hidden, mask)
+    for places in (left, some):
+        moved = heads.head(variant, *moved_right(hidden, mask, places))
+        for name in ("features", "logits"):
+            np.testing.assert_allclose(moved[name], right[name], atol=1e-5, err_msg=f"{name}, {variant}")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@QUICK
+@given(**SHAPES)
+def test_the_four_heads_agree_on_masks_with_holes(heads, variant, batch, length, extra, seed):
+    _, _, hidden, mask = random_batch(batch, length, extra, seed)
+    mask = np.random.default_rng(seed).integers(0, 2, mask.shape).astype(np.int32)
+    assert_same(heads.head("pytorch_class", hidden, mask), heads.head(variant, hidden, mask), 1e-5, variant)
 
 
 @QUICK
@@ -58,6 +88,7 @@ def test_windows_over_padding_are_zero_and_windows_in_the_text_are_not_touched(h
         mask = (np.arange(10) < length).astype(np.int32)[None]
         masked, unmasked = (heads.head(variant, hidden, m)["maps"] for m in (mask, np.ones_like(mask)))
         for k, windows, free in zip(heads.model.config.kernel_sizes, masked, unmasked, strict=True):
+            assert windows.shape[1] == 10
             inside = max(0, length - k + 1)  # windows that lie within the text
             np.testing.assert_allclose(windows[:, :inside], free[:, :inside], atol=1e-5)
             assert not windows[:, max(inside, 1) :].any()
@@ -72,7 +103,9 @@ def test_a_text_gets_the_same_logits_alone_padded_and_in_any_batch(four, variant
         alone = four.inputs([text])
         wider = four.inputs([text], padding="max_length", max_length=alone["input_ids"].shape[1] + 7)
         assert wider["attention_mask"].sum() == alone["attention_mask"].sum()
-        for inputs in (alone, wider):
+        left = {name: np.roll(array, 7, axis=1) for name, array in wider.items()}
+        middle = {name: np.roll(array, 3, axis=1) for name, array in wider.items()}
+        for inputs in (alone, wider, left, middle):
             np.testing.assert_allclose(four.steps(variant, inputs)["logits"][0], logits, atol=1e-5)
     assert np.ptp(together, axis=0).max() > 0.01  # four texts, different answers
 

@@ -4,10 +4,12 @@ import keras
 import numpy as np
 import pytest
 import torch
+import transformers
 from conftest import LONG, STEPS, TEXTS, VARIANTS, assert_same
 from torch.nn import functional as F
 
 from companion import keras_class, keras_functional, pytorch_functional, weights
+from companion.encoders import load_tokenizer
 from companion.pytorch_class import BertCNN
 
 CONFIGS = [{}, {"hidden_units": 300}, {"kernel_sizes": (1, 2, 7), "num_filters": 6, "num_labels": 6, "hidden_units": 5}]
@@ -20,7 +22,7 @@ def test_every_step_agrees(build_four, encoder, config):
     inputs = four.inputs(TEXTS)
     reference = four.steps("pytorch_class", inputs)
     kernels, batch, length = config.get("kernel_sizes", (3, 4, 5)), len(TEXTS), inputs["input_ids"].shape[1]
-    assert [windows.shape[:2] for windows in reference["maps"]] == [(batch, length - k + 1) for k in kernels]
+    assert [windows.shape[:2] for windows in reference["maps"]] == [(batch, length) for _ in kernels]
     assert reference["logits"].shape == (batch, config.get("num_labels", 2))
     for variant in VARIANTS[1:]:
         steps = four.steps(variant, inputs)
@@ -126,6 +128,25 @@ def train_keras(model, batches):
     for inputs, labels in batches:
         model.reset_metrics()
         yield float(model.train_on_batch({name: t.numpy() for name, t in inputs.items()}, labels.numpy()))
+
+
+@pytest.mark.parametrize("num_labels", [2, 5, 6])
+@pytest.mark.parametrize("hidden_units", [None, 300])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_training_starts_near_the_loss_of_a_uniform_guess(num_labels, hidden_units, seed):
+    config = {"num_labels": num_labels, "hidden_units": hidden_units}
+    transformers.set_seed(seed)
+    keras.utils.set_random_seed(seed)
+    inputs = load_tokenizer("embedded")(TEXTS * num_labels, padding=True, return_tensors="pt")
+    arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+    model = BertCNN.from_encoder("embedded", **config)
+    with torch.no_grad():
+        logits = [model(**inputs).logits, pytorch_functional.bert_cnn(*pytorch_functional.from_model(model), **inputs)]
+    logits += [torch.from_numpy(np.array(build("embedded", **config)(arrays))) for build in KERAS.values()]
+    labels = torch.arange(num_labels).repeat_interleave(len(TEXTS))
+    for found in logits:
+        assert found.abs().max() > 0  # small, and not nothing: the convolutions learn from the first step
+        assert abs(F.cross_entropy(found, labels).item() - np.log(num_labels)) < 0.1
 
 
 def test_the_four_learn_in_lockstep():
