@@ -1,6 +1,7 @@
 """A dataset's name -> its texts and labels -> token ids -> batches of about equal length.
 
-A name is "matinee" (the reviews in this package), a local folder of Parquet, JSON-lines or CSV files, or a Hub id.
+A name is "matinee" (plain film verdicts) or "matinee-hard" (reviews that are hard to read), both in this package, a
+local folder of Parquet, JSON-lines or CSV files, or a Hub id.
 The environment variable COMPANION_DATASET changes the default.
 """
 
@@ -11,20 +12,21 @@ import datasets
 import numpy as np
 
 DEFAULT_DATASET = os.environ.get("COMPANION_DATASET", "matinee")
-MATINEE = Path(__file__).parent / "assets" / "matinee"
+ASSETS = Path(__file__).parent / "assets"
+PACKAGED = ("matinee", "matinee-hard")
 ORDER = "train validation test"
 BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".csv": "csv"}
 
 
 def read_splits(name: str) -> datasets.DatasetDict:
     """The splits as they are stored. Raises ValueError, with one sentence, if there is no such dataset."""
-    folder = MATINEE if name == "matinee" else Path(name)
+    folder = ASSETS / name if name in PACKAGED else Path(name)
     if not folder.is_dir():
         try:
             return datasets.load_dataset(name)
         except Exception as error:  # the Hub's client has a dozen ways to say no
             raise ValueError(
-                f"There is no dataset '{name}': it is not 'matinee', no folder of that name is here, "
+                f"There is no dataset '{name}': it is not 'matinee' or 'matinee-hard', no folder of that name is here, "
                 f"and the Hugging Face Hub did not give it ({type(error).__name__})."
             ) from None
     files = sorted(path for path in folder.rglob("*") if path.suffix in BUILDERS)

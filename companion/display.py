@@ -5,9 +5,13 @@ import html
 import importlib.util
 import inspect
 import io
+import itertools
 import logging
 import re
 import textwrap
+
+import numpy as np
+from scipy.special import softmax
 
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]  # Okabe & Ito 2008
 
@@ -65,37 +69,68 @@ class Progress:
         print("█" * grown, end=f" {self.steps} steps\n" if self.done == self.steps else "", flush=True)
 
 
-def lit_html(text: str, spans, title: str = "") -> str:
-    """A text with some of its words on a coloured ground, as HTML.
+def lit_html(text: str, spans, title: str = "", rest=()) -> str:
+    """A text with some of its n-grams highlighted, and below it one row per n-gram with its weight, as HTML.
 
-    spans: (start, end, weight) in characters of the text; overlapping ones add up. Positive weights are orange
-    with a solid underline, negative ones blue with a dotted one; where styles are stripped the brackets remain,
-    as in [not a bad film +1.20].
+    spans: (start, end, weight) in characters of the text. Each n-gram has a number, which stands in brackets where the
+    text is highlighted: a stretch that lies in two n-grams bears both numbers, and each weight is listed once.
+    Positive weights are orange with a solid underline, negative ones blue with a dotted one.
+    rest: further (name, weight) rows for the list, such as the bias.
     """
-    weights = [sum(w for start, end, w in spans if start <= i < end) for i in range(len(text))]
-    strongest = max(map(abs, weights), default=0) or 1
-    parts, i = [], 0
-    while i < len(text):
-        j = i
-        while j < len(text) and weights[j] == weights[i]:
-            j += 1
-        piece, weight = html.escape(text[i:j]), weights[i]
-        if weight and piece.strip():
+    strongest = max((abs(weight) for *_, weight in spans), default=0) or 1
+    cuts = sorted({0, len(text), *(place for start, end, _ in spans for place in (start, end))})
+    parts = []
+    for i, j in itertools.pairwise(cuts):
+        piece = html.escape(text[i:j])
+        inside = [(number, weight) for number, (start, end, weight) in enumerate(spans, 1) if start <= i < end]
+        if inside and piece.strip():
+            _, weight = max(inside, key=lambda one: abs(one[1]))
             colour, line = ("213, 94, 0", "solid") if weight > 0 else ("0, 114, 178", "dotted")
             style = f"background: rgba({colour}, {0.15 + 0.5 * abs(weight) / strongest:.2f}); border-bottom: 2px {line}"
-            piece = f'<mark style="{style}; color: inherit">[{piece} <sub>{weight:+.2f}</sub>]</mark>'
+            numbers = ", ".join(str(number) for number, _ in inside)
+            piece = f'<mark style="{style}; color: inherit">[{piece} <sub>{numbers}</sub>]</mark>'
         parts.append(piece)
-        i = j
-    return f"<p><b>{html.escape(title)}</b> {''.join(parts)}</p>"
+    listed = [(f"{number} {text[start:end]}", weight) for number, (start, end, weight) in enumerate(spans, 1)]
+    number = 'style="text-align: right; font-variant-numeric: tabular-nums; padding: 0 .7em"'
+    rows = "".join(
+        f'<tr><td {number}>{weight:+.2f}</td><td style="text-align: left">{html.escape(name)}</td></tr>'
+        for name, weight in [*listed, *rest]
+    )
+    return f"<p><b>{html.escape(title)}</b> {''.join(parts)}</p>" + (f"<table>{rows}</table>" if rows else "")
 
 
-def light_up(text: str, spans, title: str = "") -> None:
-    """Show a text with some of its words on a coloured ground: `lit_html`."""
+def light_up(text: str, spans, title: str = "", rest=()) -> None:
+    """Show a text with some of its n-grams highlighted and their weights listed: `lit_html`."""
     from IPython.display import display
 
-    page = lit_html(text, spans, title)
-    plain = html.unescape(re.sub(r"<.+?>", "", page)).strip()  # its brackets say it, too
-    display({"text/html": page, "text/plain": plain}, raw=True)
+    page = lit_html(text, spans, title, rest)
+    plain = html.unescape(re.sub(r"<.+?>", "", re.sub(r"</td><td.*?>", " ", page.replace("<tr>", "\n"))))
+    display({"text/html": page, "text/plain": plain.strip()}, raw=True)
+
+
+def decision_rows(explanation, label: int, against: int, top: int = 5):
+    """(the strongest n-grams as spans, the other rows) of why a text got `label` and not `against`.
+
+    Rounded to two digits the weights add up to the last row, the difference of the two logits: each n-gram counts once,
+    and everything that is not listed by itself is in "all other windows".
+    """
+    spans = [(start, end, round(value, 2)) for start, end, value in explanation.ngrams(label, against)[:top]]
+    bias = round(float(explanation.bias[label] - explanation.bias[against]), 2) + 0.0
+    total = round(float(explanation.logits[label] - explanation.logits[against]), 2)
+    others = round(total - bias - sum(value for *_, value in spans), 2) + 0.0  # no -0.00
+    return spans, [("all other windows", others), ("bias", bias), ("together: the difference of the two logits", total)]
+
+
+def show_decision(explanation, names, against: int | None = None, top: int = 5) -> None:
+    """Show the predicted class, its probability, and the n-grams that decided, with what is left and the bias.
+
+    names: the classes' names. against: the class to compare with, by default the runner-up.
+    """
+    order = np.argsort(-explanation.logits, kind="stable")
+    label, against = int(order[0]), int(order[1] if against is None else against)
+    probability = softmax(explanation.logits)[label]
+    spans, rest = decision_rows(explanation, label, against, top)
+    light_up(explanation.text, spans, f"{names[label]} ({probability:.0%}):", rest)
 
 
 def lit_figure(text: str, spans, width: int = 100):

@@ -1,13 +1,13 @@
 """An encoder's name -> its tokenizer, its PyTorch model, its Keras model.
 
 A name is "embedded" (the small BERT in this package), a folder in Hugging Face layout, or a Hub id such as
-"google-bert/bert-base-uncased". The environment variable COMPANION_ENCODER changes the default.
+"google-bert/bert-base-uncased". A saved BERT-CNN is an encoder, too: the one inside it. So is "classifier", the
+ready-made BERT-CNN in this package. The environment variable COMPANION_ENCODER changes the default.
 """
 
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +15,8 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
 DEFAULT_ENCODER = os.environ.get("COMPANION_ENCODER", "embedded")
-EMBEDDED = Path(__file__).parent / "assets" / "encoder"
+ASSETS = Path(__file__).parent / "assets"
+PACKAGED = {"embedded": ASSETS / "encoder", "classifier": ASSETS / "classifier"}
 FILES = ["config.json", "model*.safetensors*", "tokenizer*.json", "vocab.*", "merges.txt", "special_tokens_map.json"]
 
 
@@ -24,7 +25,9 @@ def find_encoder(name: str = DEFAULT_ENCODER) -> Path:
 
     Raises ValueError, with one sentence, for a name that is none of the three, and for missing or damaged weights.
     """
-    folder = EMBEDDED if name == "embedded" else Path(name)
+    folder = PACKAGED.get(name) or Path(name)
+    if name in PACKAGED and not (folder / "config.json").is_file():
+        raise ValueError(f"The package's own '{name}' is missing or incomplete; install the companion again.")
     if not folder.is_dir():
         try:
             folder = Path(snapshot_download(name, allow_patterns=FILES))
@@ -51,7 +54,8 @@ def load_tokenizer(name: str = DEFAULT_ENCODER):
     from transformers import AutoTokenizer
 
     folder = find_encoder(name)
-    longest = _settings(folder).get("max_position_embeddings", 512)
+    settings = _settings(folder)
+    longest = settings.get("encoder_config", settings).get("max_position_embeddings", 512)
     tokenizer = AutoTokenizer.from_pretrained(folder, model_input_names=["input_ids", "attention_mask"])
     tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
     return tokenizer
@@ -62,7 +66,12 @@ def load_pytorch_encoder(name: str = DEFAULT_ENCODER):
     import torch
     from transformers import AutoModel
 
-    return AutoModel.from_pretrained(find_encoder(name), dtype=torch.float32)
+    folder = find_encoder(name)
+    if _settings(folder)["model_type"] == "bert_cnn":
+        from companion.pytorch_class import BertCNN
+
+        return BertCNN.from_pretrained(folder, dtype=torch.float32).encoder
+    return AutoModel.from_pretrained(folder, dtype=torch.float32)
 
 
 def load_keras_encoder(name: str = DEFAULT_ENCODER):
@@ -78,6 +87,7 @@ def load_keras_encoder(name: str = DEFAULT_ENCODER):
 
     folder = find_encoder(name)
     settings = _settings(folder)
+    settings = settings.get("encoder_config", settings)  # a saved BERT-CNN has its encoder's inside
     if settings.get("model_type") != "bert":
         raise ValueError(
             f"The Keras variants need a BERT encoder, and '{name}' is of type '{settings.get('model_type')}'; "
@@ -86,13 +96,13 @@ def load_keras_encoder(name: str = DEFAULT_ENCODER):
     sizes = {"max_sequence_length": settings.get("max_position_embeddings", 512)}
     dropout = settings.get("hidden_dropout_prob", 0.1)
     with TemporaryDirectory() as preset:
-        _copy_in_names_of_bert_base(folder, Path(preset))
+        _copy_in_names_of_bert_base(folder, settings, Path(preset))
         backbone = keras_hub.models.BertBackbone.from_preset(preset, dropout=dropout, dtype="float32", **sizes)
     backbone.get_layer("pooled_dense").trainable = False  # BERT's [CLS] output is not used: no gradient reaches it
     return backbone
 
 
-def _copy_in_names_of_bert_base(folder: Path, preset: Path) -> None:
+def _copy_in_names_of_bert_base(folder: Path, settings: dict, preset: Path) -> None:
     """Weights and settings under the only names that KerasHub 0.26 can read: bert., gamma, beta."""
     from safetensors.numpy import load_file, save_file
 
@@ -101,9 +111,10 @@ def _copy_in_names_of_bert_base(folder: Path, preset: Path) -> None:
     for path in folder.glob("*.safetensors"):
         for name, tensor in load_file(path).items():
             name = re.sub(r"LayerNorm\.(weight|bias)$", lambda found: old[found[0]], name)
-            tensors["bert." + name.removeprefix("bert.")] = tensor
+            name = re.sub(r"^(bert|encoder(?=\.(embeddings|encoder|pooler)\.))\.", "", name)
+            tensors["bert." + name] = tensor
     save_file(tensors, preset / "model.safetensors")
-    shutil.copyfile(folder / "config.json", preset / "config.json")
+    (preset / "config.json").write_text(json.dumps(settings))
 
 
 def _settings(folder: Path) -> dict:

@@ -35,6 +35,13 @@ class BertCNN(keras.Model):
         model.build()
         return model
 
+    @classmethod
+    def from_pretrained(cls, name="classifier") -> "BertCNN":
+        """A BERT-CNN that the PyTorch class has saved, or the package's own "classifier"."""
+        from companion import weights
+
+        return weights.from_pretrained(name, cls.from_encoder)
+
     def build(self, input_shape=None):
         width = len(self.convs) * self.settings["num_filters"]
         for conv in self.convs:

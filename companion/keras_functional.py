@@ -49,6 +49,13 @@ def build_bert_cnn(name: str = DEFAULT_ENCODER, **config) -> keras.Model:
     return keras.Model({"input_ids": input_ids, "attention_mask": attention_mask}, logits, name="bert_cnn")
 
 
+def from_pretrained(name="classifier") -> keras.Model:
+    """A BERT-CNN that the PyTorch class has saved, or the package's own "classifier"."""
+    from companion import weights
+
+    return weights.from_pretrained(name, build_bert_cnn)
+
+
 def steps(model: keras.Model) -> keras.Model:
     """The same graph with every step as an output: a dict of hidden, maps (a list), features, logits."""
     maps = [layer.output for layer in model.layers if layer.name.startswith("maps_")]

@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from companion.config import BertCNNConfig
-from companion.encoders import DEFAULT_ENCODER, load_pytorch_encoder
+from companion.encoders import DEFAULT_ENCODER, PACKAGED, find_encoder, load_pytorch_encoder
 
 
 def glorot(module: nn.Module, gain: float = 1.0) -> None:
@@ -48,6 +48,11 @@ class BertCNN(PreTrainedModel):
         model = cls(settings)
         model.encoder = encoder
         return model.eval()
+
+    @classmethod
+    def from_pretrained(cls, name="classifier", *args, **kwargs) -> "BertCNN":
+        """A saved BERT-CNN: a folder, a Hub id, or "classifier", the ready-made one in this package."""
+        return super().from_pretrained(find_encoder(name) if name in PACKAGED else name, *args, **kwargs)
 
     def embed(self, input_ids, attention_mask):
         """One vector per token, in context: (B, T) -> (B, T, D)."""

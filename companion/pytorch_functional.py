@@ -19,6 +19,11 @@ def from_encoder(name: str = DEFAULT_ENCODER, **config):
     return from_model(BertCNN.from_encoder(name, **config))
 
 
+def from_pretrained(name="classifier"):
+    """(params, encoder) of a BERT-CNN that the PyTorch class has saved, or of the package's own "classifier"."""
+    return from_model(BertCNN.from_pretrained(name))
+
+
 def from_model(model: BertCNN):
     """(params, encoder): copies of the model's parameters, and its encoder, whose own are no longer used."""
 

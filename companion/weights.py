@@ -70,6 +70,12 @@ def to_keras(torch_model: BertCNN, keras_model):
     return keras_model
 
 
+def from_pretrained(name, build):
+    """A Keras variant with the settings and weights of a saved BERT-CNN; `build` makes it from (encoder, **config)."""
+    model = BertCNN.from_pretrained(name)
+    return to_keras(model, build(str(name), **model.config.head))
+
+
 @torch.no_grad()
 def to_pytorch(keras_model, torch_model: BertCNN) -> BertCNN:
     """Copy all weights of either Keras variant into the PyTorch class, and return that."""
