@@ -18,7 +18,8 @@ import companion
 
 ROOT = Path(__file__).parent.parent
 BESIDE = """
-    answer attribution benchmark challenge checks evaluation experiment heads pretrain results splits training vectors
+    answer attribution benchmark challenge checks evaluation experiment heads intervals pretrain results splits
+    templates training vectors
 """
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
