@@ -5,6 +5,7 @@
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 CACHE = tempfile.mkdtemp(prefix="companion-tests-")
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TOKENIZERS_PARALLELISM": "false"}
@@ -30,11 +31,20 @@ datasets.disable_progress_bars()
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
+DATA = Path(os.environ.get("COMPANION_DATA", Path(__file__).parents[2] / "shared" / "data"))  # real datasets
 VARIANTS = ("pytorch_class", "pytorch_functional", "keras_class", "keras_functional")
 STEPS = ("hidden", "maps", "features", "logits")
 LONG = "a warm , funny and quietly moving film , and not one minute of it is dull or wasted on noise . " * 3
 TEXTS = ["a warm and funny film .", "", "dull", LONG]  # a few words, no word, one word, many
 WORDS = sorted({word for text in TEXTS for word in text.split()} | {"bad", "good", "slow"})
+
+
+@pytest.fixture
+def in_data_folder(monkeypatch):
+    """The working folder is the one that holds the real datasets, whose names are those of the Hub."""
+    if not (DATA / "SetFit").is_dir():
+        pytest.skip(f"no {DATA / 'SetFit'}: set COMPANION_DATA to the folder that holds the real datasets")
+    monkeypatch.chdir(DATA)
 
 
 def pytest_sessionfinish():

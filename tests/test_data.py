@@ -1,16 +1,13 @@
 """Datasets by name, token ids, and batches of about equal length."""
 
-import os
-from pathlib import Path
-
 import datasets
 import numpy as np
 import pytest
+from conftest import DATA
 
 from companion.data import batch_indices, batches, encode, keras_batches, load_dataset
 from companion.encoders import load_tokenizer
 
-REAL = Path(os.environ.get("COMPANION_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SIZES = {
     "cornell-movie-review-data/rotten_tomatoes": ({"train": 8530, "validation": 1066, "test": 1066}, 2),
     "SetFit/sst2": ({"train": 6920, "validation": 872, "test": 1821}, 2),
@@ -154,9 +151,9 @@ def test_keras_gets_the_same_batches(encoded, tokenizer, seed):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_real_datasets(name, tokenizer):
-    if not (REAL / name).is_dir():
-        pytest.skip(f"no {REAL / name}: set COMPANION_DATA to the folder that holds the real datasets")
-    splits = load_dataset(str(REAL / name))
+    if not (DATA / name).is_dir():
+        pytest.skip(f"no {DATA / name}: set COMPANION_DATA to the folder that holds the real datasets")
+    splits = load_dataset(str(DATA / name))
     sizes, classes = SIZES[name]
     assert {split: len(rows) for split, rows in splits.items()} == sizes
     for rows in splits.values():

@@ -1,8 +1,9 @@
 """Train the ready-made classifier: the embedded encoder, fine-tuned with the CNN head on film reviews of four corpora.
 
-OUT becomes a folder as `save_pretrained` writes it, tokenizer included, with training.json. Weights are stored in half
-precision. Texts that stand in a validation or test split of any of the corpora are left out of training.
-The command must run where the datasets' names lead somewhere: beside their folders, or with a network.
+OUT becomes a folder as `save_pretrained` writes it, tokenizer included, with weights in half precision, training.json
+(the settings and the validation accuracy) and accuracy.json (the test accuracy, measured last). Texts that stand in a
+validation or test split of any of the corpora are left out of training. The command must run where the datasets' names
+lead somewhere: beside their folders, or with a network.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import torch
 import transformers
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-from companion.data import encode, load_dataset
+from companion.data import batches, encode, load_dataset
 from companion.encoders import load_tokenizer
 from companion.pytorch_class import BertCNN
 
@@ -110,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
         args.encoder,
         dropout=args.dropout,
         id2label=dict(enumerate(LABELS)),
-        label2id={l: i for i, l in enumerate(LABELS)},
+        label2id={label: i for i, label in enumerate(LABELS)},
     )
     started = time.time()
     trainer = Accuracies(
@@ -153,10 +154,37 @@ def main(argv: list[str] | None = None) -> None:
     facts |= {"examples": len(train), "seconds": round(time.time() - started)}
     facts |= {"validation": {name.removeprefix("eval_"): round(value, 4) for name, value in scores.items()}}
     (work / "saved" / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    measure(work / "saved")
     shutil.rmtree(args.out, ignore_errors=True)
     os.replace(work / "saved", args.out)
     shutil.rmtree(work)
     print(f"{args.out}: {facts['examples']:,} examples in {facts['seconds'] / 60:.0f} minutes.")
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Accuracy of a saved classifier on the corpora's test splits, and on each phenomenon of matinee: accuracy.json."""
+    model, tokenizer = BertCNN.from_pretrained(folder), load_tokenizer(str(folder))
+    found = {}
+    for name in CORPORA:
+        rows = load_dataset(name)["test"]
+        encoded = encode(rows, tokenizer).add_column(
+            "kind", rows["phenomenon"] if "matinee" in name else [""] * len(rows)
+        )
+        encoded = encoded.sort("length")  # batches of texts of about equal length
+        correct = np.concatenate(
+            [predict(model, inputs) == labels for inputs, labels in batches(encoded, tokenizer, 64)]
+        )
+        found[name] = round(float(correct.mean()), 4)
+        if "matinee" in name:
+            kinds = np.array(encoded["kind"])
+            found |= {f"{name}, {kind}": round(float(correct[kinds == kind].mean()), 4) for kind in sorted(set(kinds))}
+    (folder / "accuracy.json").write_text(json.dumps(found, indent=2) + "\n")
+    return found
+
+
+@torch.no_grad()
+def predict(model, inputs) -> np.ndarray:
+    return model(**{name: torch.from_numpy(array).long() for name, array in inputs.items()}).logits.argmax(-1).numpy()
 
 
 def save(model: BertCNN, tokenizer, folder: Path) -> None:
