@@ -1,4 +1,4 @@
-"""`python -m companion.pretrain`: a folder that everything loads, the same one however often it was interrupted."""
+"""`python -m tools.pretrain`: a folder that everything loads, the same one however often it was interrupted."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from companion import pretrain
+from tools import pretrain
 from companion.data import MATINEE
 from companion.encoders import load_keras_encoder, load_pytorch_encoder, load_tokenizer
 
@@ -36,7 +36,7 @@ def text_folder(tmp_path_factory) -> str:
 def pretrained(text_folder, tmp_path_factory) -> Path:
     """By the documented command, in a process of its own."""
     out = tmp_path_factory.mktemp("pretrained")
-    command = [sys.executable, "-m", "companion.pretrain", text_folder, str(out), *SMALL]
+    command = [sys.executable, "-m", "tools.pretrain", text_folder, str(out), *SMALL]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(pretrain.__file__).parents[1])
     assert done.returncode == 0, done.stderr
     assert "of masked held-out tokens named" in done.stdout

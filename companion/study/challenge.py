@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.special import expit
 from statsmodels.stats.proportion import proportion_confint
 
-FOLDER = Path(__file__).parent / "assets" / "challenge"
+FOLDER = Path(__file__).parents[1] / "assets" / "challenge"
 TOLERANCE = 0.1  # so far may an added verdict move the probability the wrong way: a saturated model cannot gain
 CONTRACTIONS = {
     r"\bcannot\b": "can't",
