@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from companion.challenge import CHANGES, clustered_wilson, failure_rates, failures, load_challenge
 from companion.data import MATINEE
+from companion.study.challenge import CHANGES, clustered_wilson, failure_rates, failures, load_challenge
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from tools import pretrain
 from companion.data import MATINEE
 from companion.encoders import load_keras_encoder, load_pytorch_encoder, load_tokenizer
+from tools import pretrain
 
 SMALL = ["--steps", "6", "--layers", "1", "--width", "64", "--vocabulary", "300", "--save-every", "2"]
 

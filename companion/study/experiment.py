@@ -64,6 +64,8 @@ class Bench:
         size: train on so many examples; which ones depends on the seed. recipe: the default one if none is given.
         splits: what is scored, by default `scored`.
         """
+        if regime not in HEADS[head].regimes:
+            raise ValueError(f"{head} can be trained {' or '.join(HEADS[head].regimes)}, not '{regime}'.")
         recipe, splits = recipe or recipes.default(head, regime, self.precision), splits or self.scored
         most = min(size or len(self.texts["train"]), recipe.examples or len(self.texts["train"]))
         drawn = draw(self.texts["train"], most, seed)[0]

@@ -88,7 +88,7 @@ def protocol(precision: str = "fp32") -> str:
 
 
 def identity(head: str, recipe: Recipe) -> str:
-    """What the results say of how a head was trained: the protocol's checksum, and one of its own settings and sizes."""
+    """What the results say of a training: the protocol's checksum, and one of the head's own settings and sizes."""
     own = recipe.checksum, HEADS[head].module, HEADS[head].options
     return f"{protocol(recipe.precision)}-{_checksum(own)}"
 

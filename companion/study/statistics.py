@@ -74,9 +74,9 @@ def estimate(values) -> Estimate:
 
     A two-way analysis of variance with random effects and without replication: seeds, examples, and what is left
     (their interaction) have a mean square each, and the mean's variance is (seeds + examples - rest) / (S * N). Its
-    degrees of freedom are Satterthwaite's (1946), with two changes by simulation (tests/test_statistics.py). With few
-    seeds their mean square is often far too small by chance, which the plain formula takes for a precise estimate: the
-    formula gets it enlarged by 1 + 3 / (S - 1). And the variance is at least a quarter of the rest's.
+    degrees of freedom follow Satterthwaite (1946), with two changes found by simulation (tests/test_statistics.py).
+    With few seeds their mean square is often far too small by chance, which the plain formula takes for a precise
+    estimate: the formula gets it enlarged by 1 + 3 / (S - 1). And the variance is at least a quarter of the rest's.
     With one seed: the examples alone. Values that do not vary have an error of 0.
     """
     values = np.atleast_2d(np.asarray(values, float))
