@@ -72,7 +72,7 @@ grade: $(READY)
 	$(PY) -m tools.grade $(if $(SUBMISSIONS),"$(SUBMISSIONS)") $(OPTIONS)
 
 benchmark: $(READY)
-	$(PY) -m companion.benchmark
+	$(PY) -m tools.benchmark
 
 colab: $(READY)
 	$(PY) tools/colab.py $(if $(COLAB_PYTHON),--python $(COLAB_PYTHON))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 CACHE = tempfile.mkdtemp(prefix="companion-tests-")
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TOKENIZERS_PARALLELISM": "false"}
-os.environ |= {"OMP_NUM_THREADS": "2", "TF_NUM_INTRAOP_THREADS": "2", "TF_NUM_INTEROP_THREADS": "1"}
+os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": CACHE}  # no test needs the network, or leaves traces
 os.environ.pop("COMPANION_ENCODER", None)
 os.environ.pop("COMPANION_DATASET", None)
@@ -26,7 +26,7 @@ from companion import keras_class, keras_functional, pytorch_functional, weights
 from companion.encoders import load_tokenizer
 from companion.pytorch_class import BertCNN
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # tests run side by side, one process per core
 datasets.disable_progress_bars()
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()

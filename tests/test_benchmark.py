@@ -1,11 +1,11 @@
-"""`python -m companion.benchmark`: that it runs and prints a ratio for all it names. How fast it is, no test says."""
+"""`python -m tools.benchmark`: that it runs and prints a ratio for all it names. How fast it is, no test says."""
 
 import re
 
 import pytest
 from transformers import AutoModel, BertConfig, DistilBertConfig
 
-from companion import benchmark
+from tools import benchmark
 
 
 def test_pieces_of_work_take_turns_and_the_median_round_counts(monkeypatch):

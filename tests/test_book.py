@@ -194,7 +194,7 @@ def test_what_the_index_shows_runs():
 
 
 def test_the_bibliography_holds_what_is_cited():
-    cards = [ROOT / "README.md", *(ROOT / "companion").rglob("*.md"), *(ROOT / "companion").glob("*.py")]
+    cards = [ROOT / "README.md", *(ROOT / "companion").rglob("*.md"), *(ROOT / "companion").rglob("*.py")]
     texts = [path.read_text(encoding="utf-8") for path in cards]
     texts += [cell.source for name in NOTEBOOKS for cell in cells(name) if cell.cell_type == "markdown"]
     keys = {key for text in texts for _, key in book.cited(text)}

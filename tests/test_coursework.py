@@ -15,7 +15,7 @@ import pytest
 import torch
 from nbgrader.utils import is_grade, is_locked, is_solution
 
-from companion.experiment import Bench
+from companion.study.experiment import Bench
 from tests.test_notebooks import COLAB
 from tools import coursework, series
 

@@ -1,4 +1,4 @@
-"""`python -m companion.experiment`: every cell once, kept whatever happens, the same numbers each time."""
+"""`python -m companion.study`: every cell once, kept whatever happens, the same numbers each time."""
 
 import hashlib
 import json
@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import fields, replace
+from functools import lru_cache
 from pathlib import Path
 
 import filelock
@@ -14,15 +16,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from datasets import DatasetDict
 from safetensors.numpy import load_file, save_file
 from sklearn.metrics import accuracy_score, f1_score
 
-from companion import answer, experiment, training
-from companion import results as results_file
-from companion.encoders import load_pytorch_encoder
-from companion.heads import HEADS
-from companion.splits import prepare, short_name
-from companion.vectors import CachedVectors
+from companion.encoders import load_pytorch_encoder, load_tokenizer
+from companion.study import __main__ as command
+from companion.study import experiment, recipes, store
+from companion.study import results as results_file
+from companion.study.experiment import Bench
+from companion.study.specs import HEADS
+from companion.study.splits import cut, prepare, short_name
+from companion.study.vectors import CachedVectors
 
 FACTS = ["seconds", "hardware"]  # all else is the same when run again
 
@@ -47,21 +52,21 @@ def films(tmp_path_factory) -> str:
 @pytest.fixture(scope="module", autouse=True)
 def quick():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            training, "SETTINGS", {name: (2, 0, *rates) for name, (_, _, *rates) in training.SETTINGS.items()}
-        )
+        for regime, recipe in recipes.DEFAULTS.items():
+            patch.setitem(recipes.DEFAULTS, regime, replace(recipe, epochs=2, min_updates=0))
+        patch.setattr(recipes, "SHORTER", {"fine-tuned": {"examples": 20, "min_updates": 0}})
         yield
 
 
 @pytest.fixture(scope="module")
 def arguments(films, random_encoder):
-    return [films, "--encoder", random_encoder, "--seeds", "2", "--heads", "mean", "cnn", "static_cnn", "tfidf"]
+    return [films, "--encoder", random_encoder, "--seeds", "2", "--heads", "mean", "mlp", "cnn", "static_cnn", "tfidf"]
 
 
 @pytest.fixture(scope="module")
 def results(arguments, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("results")
-    experiment.main([*arguments, "--results", str(folder)])
+    command.main([*arguments, "--results", str(folder)])
     return folder
 
 
@@ -75,8 +80,10 @@ def test_every_cell_is_there_once(results):
     assert list(rows.columns) == results_file.COLUMNS
     cells = rows.groupby(["head", "regime"]).size().to_dict()
     assert cells == {
-        ("mean", "frozen"): 2,
+        ("mean", "frozen"): 1,  # a logistic regression has no seed
         ("mean", "fine-tuned"): 2,
+        ("mlp", "frozen"): 2,
+        ("mlp", "fine-tuned"): 2,
         ("cnn", "frozen"): 2,
         ("cnn", "fine-tuned"): 2,
         ("static_cnn", "trained"): 2,
@@ -98,15 +105,15 @@ def test_the_table_follows_from_the_predictions(results):
 
 def test_a_frozen_encoder_is_not_trained_and_a_fine_tuned_one_is(results):
     parameters = pd.read_csv(results / "heads.csv").groupby(["head", "regime"])["parameters"].first()
-    assert parameters["mean", "frozen"] == 2 * 32 + 2
-    encoders = {head: parameters[head, "fine-tuned"] - parameters[head, "frozen"] for head in ("mean", "cnn")}
-    assert encoders["mean"] == encoders["cnn"] > 0
+    assert parameters["mean", "frozen"] == 32 + 1
+    encoders = {head: parameters[head, "fine-tuned"] - parameters[head, "frozen"] for head in ("mlp", "cnn")}
+    assert encoders["mlp"] == encoders["cnn"] > 0
 
 
 def test_a_finished_cell_is_not_run_again(arguments, results, monkeypatch):
-    monkeypatch.setattr(experiment.Bench, "scores", lambda *_: pytest.fail("a cell was run again"))
+    monkeypatch.setattr(Bench, "scores", lambda *_, **__: pytest.fail("a cell was run again"))
     before = (results / "heads.csv").read_bytes()
-    experiment.main([*arguments, "--results", str(results)])
+    command.main([*arguments, "--results", str(results)])
     assert (results / "heads.csv").read_bytes() == before
 
 
@@ -121,12 +128,12 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(arguments, results,
         replace(source, target)
 
     with monkeypatch.context() as killed:
-        killed.setattr(results_file.os, "replace", die)
+        killed.setattr(store.os, "replace", die)
         with pytest.raises(KeyboardInterrupt):
-            experiment.main([*arguments, "--results", str(tmp_path)])
+            command.main([*arguments, "--results", str(tmp_path)])
     assert len(pd.read_csv(tmp_path / "heads.csv")) == 2
     assert len(pd.read_parquet(tmp_path / "predictions.parquet")) == 20 * (moment - 3)
-    experiment.main([*arguments, "--results", str(tmp_path)])
+    command.main([*arguments, "--results", str(tmp_path)])
     pd.testing.assert_frame_equal(table(tmp_path), table(results))
     one, other = (
         pd.read_parquet(folder / "predictions.parquet").sort_values([*results_file.CELL, "example"], ignore_index=True)
@@ -136,10 +143,10 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(arguments, results,
 
 
 def test_two_at_once_share_the_work(films, random_encoder, tmp_path):
-    command = [sys.executable, "-m", "companion.experiment", films, "--encoder", random_encoder, "--seeds", "6"]
-    command += ["--heads", "tfidf", "mean", "--regimes", "frozen", "--results", str(tmp_path)]
-    run = {"cwd": Path(experiment.__file__).parents[1], "stdout": subprocess.PIPE, "text": True}
-    both = [subprocess.Popen(command, **run) for _ in range(2)]
+    line = [sys.executable, "-m", "companion.study", films, "--encoder", random_encoder, "--seeds", "6"]
+    line += ["--heads", "tfidf", "mlp", "--regimes", "frozen", "--results", str(tmp_path)]
+    run = {"cwd": Path(experiment.__file__).parents[2], "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(line, **run) for _ in range(2)]
     said = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     trained = [line.split("tests/films ")[1] for text in said for line in text.splitlines() if "minutes left" in line]
@@ -150,18 +157,18 @@ def test_two_at_once_share_the_work(films, random_encoder, tmp_path):
 
 
 def test_nobody_writes_while_another_does(films, random_encoder, tmp_path):
-    bench, found = experiment.Bench(films, random_encoder), results_file.Results(tmp_path)
+    bench, found, recipe = Bench(films, random_encoder), store.Store(tmp_path), recipes.default("tfidf", "trained")
     cell = dict(zip(results_file.CELL, ("tests/films", "tfidf", "trained", 0, "one"), strict=True))
     logits = {"test": bench.logits("tfidf", "trained", 0)[0]}
     with filelock.FileLock(tmp_path / ".lock"):
         writer = threading.Thread(
-            target=found.add, args=(cell, logits, bench.splits), kwargs={"seconds": 1.0, "parameters": 1}
+            target=found.add, args=(cell, recipe, logits, bench.splits), kwargs={"seconds": 1.0, "parameters": 1}
         )
         writer.start()
         writer.join(0.5)
         assert writer.is_alive() and not (tmp_path / "predictions.parquet").exists()
     writer.join()
-    assert found.has(cell)
+    assert found.has(cell, recipe)
 
 
 @pytest.mark.parametrize("name", ["2024", "NA", "."])
@@ -169,42 +176,42 @@ def test_a_dataset_of_any_name_is_run_once(films, random_encoder, tmp_path, monk
     for folder in ("2024", "NA"):
         shutil.copytree(films, tmp_path / folder)
     monkeypatch.chdir(tmp_path / "NA" if name == "." else tmp_path)
-    command = [name, "--encoder", random_encoder, "--heads", "tfidf", "--results", str(tmp_path / "results")]
-    experiment.main(command)
-    monkeypatch.setattr(experiment.Bench, "scores", lambda *_: pytest.fail("a cell was run again"))
-    experiment.main(command)
-    cells, examples = answer.read_results(tmp_path / "results")
+    line = [name, "--encoder", random_encoder, "--heads", "tfidf", "--results", str(tmp_path / "results")]
+    command.main(line)
+    monkeypatch.setattr(Bench, "scores", lambda *_, **__: pytest.fail("a cell was run again"))
+    command.main(line)
+    cells, examples = results_file.read_results(tmp_path / "results")
     assert set(cells["dataset"]) == set(examples["dataset"])
 
 
 def test_one_number_of_seeds_for_each_regime(films, random_encoder, tmp_path):
-    command = [films, "--encoder", random_encoder, "--heads", "mean", "--seeds", "3", "1", "--results", str(tmp_path)]
-    experiment.main(command)
+    line = [films, "--encoder", random_encoder, "--heads", "mlp", "--seeds", "3", "1", "--results", str(tmp_path)]
+    command.main(line)
     assert table(tmp_path).groupby("regime").size().to_dict() == {"frozen": 3, "fine-tuned": 1}
 
 
 @pytest.mark.parametrize("option", ["--seeds", "--sizes"])
 def test_less_than_one_is_no_number(films, tmp_path, capsys, option):
     with pytest.raises(SystemExit):
-        experiment.main([films, option, "0", "--results", str(tmp_path / "results")])
+        command.main([films, option, "0", "--results", str(tmp_path / "results")])
     assert "0 is too few" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
 
 def test_two_datasets_of_one_name(films, random_encoder, tmp_path):
     other = shutil.copytree(films, tmp_path / "tests" / "films")
-    command = [films, str(other), "--heads", "tfidf", "--encoder", random_encoder]
+    line = [films, str(other), "--heads", "tfidf", "--encoder", random_encoder]
     with pytest.raises(ValueError, match="Two of the datasets would both be .*tests/films"):
-        experiment.main([*command, "--results", str(tmp_path)])
+        command.main([*line, "--results", str(tmp_path)])
     assert not (tmp_path / "heads.csv").exists()
 
 
-@pytest.mark.parametrize("part", ["torch", "transformers", "settings"])
+@pytest.mark.parametrize("part", ["torch", "transformers"])
 def test_results_of_other_versions_are_left_alone(arguments, results, tmp_path, part):
     text = (results / "heads.csv").read_text().replace(f"{part} ", f"{part} 4.")
     (tmp_path / "heads.csv").write_text(text)
     with pytest.raises(ValueError, match="was made by other versions than .*; give another folder"):
-        experiment.main([*arguments, "--results", str(tmp_path)])
+        command.main([*arguments, "--results", str(tmp_path)])
     assert (tmp_path / "heads.csv").read_text() == text
 
 
@@ -213,16 +220,147 @@ def test_damaged_predictions_are_noticed_before_anything_is_trained(arguments, r
     shutil.copy(results / "heads.csv", tmp_path)
     if content:
         (tmp_path / "predictions.parquet").write_bytes(content)
-    monkeypatch.setattr(experiment.Bench, "scores", lambda *_: pytest.fail("a cell was run"))
+    monkeypatch.setattr(Bench, "scores", lambda *_, **__: pytest.fail("a cell was run"))
     with pytest.raises(ValueError, match="predictions.parquet is missing or damaged; restore it"):
-        experiment.main([*arguments, "--seeds", "9", "--results", str(tmp_path)])
+        command.main([*arguments, "--seeds", "9", "--results", str(tmp_path)])
 
 
-@pytest.mark.parametrize("name, value", [("LINEAR", 20), ("SETTINGS", {"frozen": (5, 400, 1e-3, 0.0)})])
-def test_what_was_trained_by_other_settings_is_another_version(monkeypatch, name, value):
-    before = training.settings_identity()
-    monkeypatch.setattr(training, name, value)
-    assert training.settings_identity() != before
+def other(value):
+    """A value of the same type that differs."""
+    return "bf16" if value == "fp32" else value + 1
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(recipes.Recipe)])
+def test_every_setting_counts_in_the_checksum(field):
+    recipe = recipes.default("cnn", "frozen")
+    changed = replace(recipe, **{field: other(getattr(recipe, field))})
+    assert changed.checksum != recipe.checksum
+    assert recipes.identity("cnn", changed) != recipes.identity("cnn", recipe) != recipes.identity("cnn_1", recipe)
+
+
+def test_every_head_has_the_same_number_of_settings():
+    for head, spec in HEADS.items():
+        for regime in spec.regimes:
+            tried = recipes.settings(head, regime)
+            assert len({recipe.checksum for recipe in tried}) == 4, head
+            assert recipes.default(head, regime) == tried[0]
+
+
+def test_cells_of_another_recipe_are_replaced_only_on_request(arguments, results, tmp_path, monkeypatch):
+    for file in ("heads.csv", "predictions.parquet"):
+        shutil.copy(results / file, tmp_path)
+    monkeypatch.setitem(recipes.DEFAULTS, "trained", replace(recipes.DEFAULTS["trained"], weight_decay=0.5))
+    line, before = [*arguments, "--results", str(tmp_path)], (tmp_path / "heads.csv").read_bytes()
+    with pytest.raises(ValueError, match="has 9 of these trainings by other recipes: give another folder, or --repl"):
+        command.main(line)
+    assert (tmp_path / "heads.csv").read_bytes() == before
+    command.main([*line, "--replace", "--heads", "tfidf"])
+    _, examples = results_file.read_results(tmp_path)
+    with pytest.raises(ValueError, match="tfidf, trained, on tests/films was trained by another recipe"):
+        results_file.paired(examples, "tests/films", ("cnn", "frozen"), ("tfidf", "trained"))
+
+
+def test_seeds_of_two_recipes_are_not_one_classifier(results):
+    examples = results_file.read_predictions(results / "predictions.parquet").astype({"recipe": str})
+    examples.loc[examples["seed"].eq(1), "recipe"] += "0"
+    with pytest.raises(ValueError, match="cnn, frozen, on tests/films was trained by another recipe"):
+        results_file.paired(examples, "tests/films", ("cnn", "frozen"))
+
+
+def test_tuning_is_kept_and_its_best_setting_is_trained(films, random_encoder, tmp_path, monkeypatch):
+    line = [films, "--encoder", random_encoder, "--heads", "mean", "tfidf", "--results", str(tmp_path), "--seeds", "1"]
+    command.main([*line, "--tune"])
+    rows = recipes.read_tuning(tmp_path / "tuning.csv")
+    assert rows.groupby(["head", "regime"]).size().to_dict() == {
+        ("mean", "frozen"): 4,
+        ("mean", "fine-tuned"): 4,
+        ("tfidf", "trained"): 4,
+    }
+    assert not (tmp_path / "heads.csv").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(Bench, "scores", lambda *_, **__: pytest.fail("a setting was tried again"))
+        command.main([*line, "--tune"])
+    third = rows["head"].eq("tfidf") & rows["ngrams"].eq(2) & rows["regression_c"].eq(1)
+    rows["accuracy"] = np.where(third, 1.0, 0.5)
+    rows.to_csv(tmp_path / "tuning.csv", index=False)
+    command.main([*line, "--sizes", "20"])
+    cells = results_file.read_table(tmp_path / "heads.csv").query("head == 'tfidf'")
+    chosen = replace(recipes.default("tfidf", "trained"), regression_c=1.0)
+    assert set(cells["recipe"]) == {recipes.identity("tfidf", chosen)} and len(cells) == 2
+    rows.drop(rows.index[third]).to_csv(tmp_path / "tuning.csv", index=False)
+    with pytest.raises(ValueError, match="1 of 4 settings of tfidf, trained, on tests/films are untried; finish --tu"):
+        command.main([*line, "--replace"])
+
+
+def test_tuning_looks_at_validation_alone(films, random_encoder, tmp_path, monkeypatch):
+    seen, scores = [], Bench.scores
+
+    def watch(self, *rest):
+        seen.append(rest)
+        return scores(self, *rest)
+
+    monkeypatch.setattr(Bench, "scores", watch)
+    line = [films, "--encoder", random_encoder, "--heads", "mean", "--regimes", "fine-tuned"]
+    command.main([*line, "--tune", "--results", str(tmp_path)])
+    assert len(seen) == 4
+    for _, _, seed, _, recipe, splits in seen:
+        assert seed >= 100 and recipe.examples == 20 and splits == ("validation",)
+
+
+def test_tfidf_reads_what_the_encoder_reads(films, random_encoder, tmp_path):
+    """The first words decide, and stand where the limit cuts them off: whoever reads the whole text has all right."""
+    tokenizer = load_tokenizer(random_encoder)
+    texts = ["a  warm, funny film" + " and slow" * 200, "", "dull"]
+    kept = cut(texts, tokenizer, 7)
+    assert kept == ["a  warm, funny film", "", "dull"]
+    rows = [(" a film" * 200 + word, word) for word in (" good", " bad")]
+    bench = Bench(write(tmp_path / "late", train=rows * 20, test=rows * 10), random_encoder)
+    assert bench.logits("tfidf", "trained", 0)[0].argmax(axis=1).std() == 0
+
+
+def test_the_encoder_is_loaded_once(films, random_encoder, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(
+        experiment, "pretrained", lru_cache(lambda name: loaded.append(name) or load_pytorch_encoder(name))
+    )
+    bench = Bench(films, random_encoder)
+    before = {name: value.clone() for name, value in experiment.pretrained(random_encoder).state_dict().items()}
+    for head, regime in (("mlp", "frozen"), ("mean", "fine-tuned"), ("static_cnn", "trained"), ("cnn", "frozen")):
+        bench.logits(head, regime, 0)
+    assert loaded == [random_encoder]
+    after = experiment.pretrained(random_encoder).state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_cached_vectors_are_those_of_real_tokens(films, random_encoder, side):
+    bench = Bench(films, random_encoder)
+    bench.tokenizer.padding_side = side
+    encoder = load_pytorch_encoder(random_encoder).eval()
+    rows = bench.splits["test"].select([0, 1])
+    cached = CachedVectors(encoder, bench.tokenizer, DatasetDict({"test": bench.splits["test"]}), 1)
+    batch = cached([rows[0], rows[1]])
+    assert batch["attention_mask"].sum(dim=1).tolist() == rows["length"][:]
+    if side == "right":  # where absolute positions are the same
+        alone = encoder(torch.tensor([rows[0]["input_ids"]])).last_hidden_state[0]
+        torch.testing.assert_close(batch["vectors"][0, : len(alone)], alone, rtol=0, atol=0.01)
+
+
+def test_results_from_before_recipes_are_read(results, tmp_path):
+    rows = pd.read_csv(results / "heads.csv")
+    rows["versions"] += ", settings 12345678"
+    rows.drop(columns="recipe").to_csv(tmp_path / "heads.csv", index=False)
+    pd.read_parquet(results / "predictions.parquet").drop(columns="recipe").to_parquet(tmp_path / "predictions.parquet")
+    cells, examples = results_file.read_results(tmp_path)
+    assert set(cells["recipe"]) == set(examples["recipe"]) == {"legacy-12345678"}
+    assert not cells["versions"].str.contains("settings").any()
+
+
+def test_results_of_one_encoder(results, random_encoder):
+    cells, examples = results_file.read_results(results, Path(random_encoder).name)
+    assert len(cells) and results_file.encoders(examples) == [Path(random_encoder).name]
+    with pytest.raises(ValueError, match="hold nothing of the encoder 'another'"):
+        results_file.read_results(results, "another")
 
 
 @pytest.mark.parametrize(
@@ -249,22 +387,22 @@ def test_a_smaller_training_set_keeps_the_classes_shares(tmp_path):
 
 
 def test_heads_share_the_order_of_the_batches(films, random_encoder, monkeypatch):
-    bench, seen = experiment.Bench(films, random_encoder), []
-    step = training.SameOrder.training_step
+    bench, seen = Bench(films, random_encoder), []
+    step = experiment.SameOrder.training_step
 
     def watch(self, model, inputs, *rest, **kwargs):
         seen[-1].append(inputs["labels"].tolist())
         return step(self, model, inputs, *rest, **kwargs)
 
-    monkeypatch.setattr(training.SameOrder, "training_step", watch)
-    for head, seed in (("mean", 0), ("cnn", 0), ("cnn", 1)):
+    monkeypatch.setattr(experiment.SameOrder, "training_step", watch)
+    for head, seed in (("mlp", 0), ("cnn", 0), ("cnn", 1)):
         seen.append([])
         bench.logits(head, "frozen", seed)
     assert seen[0] == seen[1] and seen[1] != seen[2]
 
 
 def test_a_size_draws_its_examples_by_the_seed(films, random_encoder, tmp_path, monkeypatch):
-    command = [films, "--encoder", random_encoder, "--seeds", "2", "--heads", "tfidf", "--sizes", "8"]
+    line = [films, "--encoder", random_encoder, "--seeds", "2", "--heads", "tfidf", "--sizes", "8"]
     drawn = []
 
     def watch(rows, size, seed=0):
@@ -273,14 +411,14 @@ def test_a_size_draws_its_examples_by_the_seed(films, random_encoder, tmp_path, 
 
     draw = experiment.draw
     monkeypatch.setattr(experiment, "draw", watch)
-    experiment.main([*command, "--results", str(tmp_path)])
+    command.main([*line, "--results", str(tmp_path)])
     assert table(tmp_path).groupby("dataset").size().to_dict() == {"tests/films": 1, "tests/films~8": 2}
     of_eight = {seed: rows for size, seed, rows in drawn if size == 8}
     assert of_eight[0] != of_eight[1] and len(of_eight[0]) == 8
 
 
 def test_a_network_learns_from_the_examples_drawn(films, random_encoder, monkeypatch):
-    bench, seen, train = experiment.Bench(films, random_encoder), [], experiment.train
+    bench, seen, train = Bench(films, random_encoder), [], experiment.train
 
     def watch(model, splits, *rest):
         seen.append(splits["train"]["key"][:])
@@ -288,7 +426,7 @@ def test_a_network_learns_from_the_examples_drawn(films, random_encoder, monkeyp
 
     monkeypatch.setattr(experiment, "train", watch)
     for seed in (0, 1):
-        bench.logits("mean", "frozen", seed, 8)
+        bench.logits("mlp", "frozen", seed, 8)
         drawn = experiment.draw(bench.texts["train"], 8, seed)[0]
         assert seen[-1] == [f"train {i}" for i in drawn]
     assert seen[0] != seen[1]
@@ -299,7 +437,7 @@ def test_a_size_that_is_not_smaller(films, random_encoder, tmp_path):
     with pytest.raises(ValueError, match=r"has 54 training examples, not more than 60"):
         prepare(f"{films}@60")
     with pytest.raises(ValueError, match=r"has 54 training examples; sizes have to be smaller, not \[60\]"):
-        experiment.main([films, *common, "--sizes", "60", "--results", str(tmp_path)])
+        command.main([films, *common, "--sizes", "60", "--results", str(tmp_path)])
     assert not (tmp_path / "heads.csv").exists()
 
 
@@ -313,9 +451,9 @@ def test_a_size_that_is_not_smaller(films, random_encoder, tmp_path):
 )
 def test_a_size_too_small_for_the_classes(tmp_path, random_encoder, size, rows, message):
     data = write(tmp_path / "data", train=rows, validation=rows, test=rows)
-    command = [data, "--heads", "mean", "--encoder", random_encoder, "--sizes", str(size)]
+    line = [data, "--heads", "mean", "--encoder", random_encoder, "--sizes", str(size)]
     with pytest.raises(ValueError, match=message):
-        experiment.main([*command, "--results", str(tmp_path / "found")])
+        command.main([*line, "--results", str(tmp_path / "found")])
     assert not (tmp_path / "found" / "heads.csv").exists()
 
 
@@ -327,7 +465,7 @@ def test_a_row_above_the_limit_is_no_obstacle(tmp_path):
 
 def test_an_encoder_of_few_layers_has_no_last_four(films, random_encoder, tmp_path):
     with pytest.raises(ValueError, match="cnn_last4 reads four layers, and .* has 2"):
-        experiment.main([films, "--encoder", random_encoder, "--results", str(tmp_path)])
+        command.main([films, "--encoder", random_encoder, "--results", str(tmp_path)])
     assert not (tmp_path / "heads.csv").exists()
 
 
@@ -341,7 +479,7 @@ def test_a_folder_keeps_its_name_with_a_size(films, monkeypatch):
 
 def test_seeds_for_regimes_that_are_not_asked_for(films, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        experiment.main([films, "--regimes", "frozen", "--seeds", "3", "1", "--results", str(tmp_path / "found")])
+        command.main([films, "--regimes", "frozen", "--seeds", "3", "1", "--results", str(tmp_path / "found")])
     assert "--seeds takes one number, or one for each of the 1 regimes" in capsys.readouterr().err
 
 
@@ -355,7 +493,7 @@ def test_another_test_set_under_the_old_name(arguments, films, results, tmp_path
     (other / "test.jsonl").write_text("\n".join(change(lines)) + "\n")
     before = (results / "heads.csv").read_bytes()
     with pytest.raises(ValueError, match="has .*tests/films.* on another test set; give another folder"):
-        experiment.main([str(other), *arguments[1:], "--seeds", "3", "--results", str(results)])
+        command.main([str(other), *arguments[1:], "--seeds", "3", "--results", str(results)])
     assert (results / "heads.csv").read_bytes() == before
 
 
@@ -364,13 +502,13 @@ def test_predictions_older_than_the_table(arguments, results, tmp_path):
     kept = pd.read_parquet(results / "predictions.parquet").query("seed == 0")
     kept.to_parquet(tmp_path / "predictions.parquet")
     with pytest.raises(ValueError, match="predictions.parquet lacks cells of .*heads.csv; restore it"):
-        experiment.main([*arguments, "--results", str(tmp_path)])
+        command.main([*arguments, "--results", str(tmp_path)])
 
 
 def test_a_file_where_the_results_should_go(arguments, tmp_path):
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(ValueError, match="Results need a folder, and .*taken cannot be one"):
-        experiment.main([*arguments, "--results", str(tmp_path / "taken")])
+        command.main([*arguments, "--results", str(tmp_path / "taken")])
     assert (tmp_path / "taken").read_text() == "mine"
 
 
@@ -389,7 +527,7 @@ def test_an_encoder_in_several_files_has_one_identity(random_encoder, tmp_path):
 
 def test_paired_predictions(results):
     examples = pd.read_parquet(results / "predictions.parquet")
-    labels, cnn, tfidf = answer.paired(examples, "tests/films", ("cnn", "frozen"), ("tfidf", "trained"))
+    labels, cnn, tfidf = results_file.paired(examples, "tests/films", ("cnn", "frozen"), ("tfidf", "trained"))
     assert labels.shape == (20,) and cnn.shape == tfidf.shape == (2, 20)
     rows = pd.read_csv(results / "heads.csv").query("head == 'cnn' and regime == 'frozen'").sort_values("seed")
     assert (cnn == labels).mean(axis=1).tolist() == rows["accuracy"].tolist()
@@ -399,58 +537,58 @@ def test_paired_predictions(results):
 def test_more_seeds_than_results(results):
     examples = pd.read_parquet(results / "predictions.parquet")
     with pytest.raises(ValueError, match="hold 2 seeds on tests/films, not 5"):
-        answer.paired(examples, "tests/films", ("cnn", "frozen"), seeds=5)
-    with pytest.raises(ValueError, match="hold nothing of mlp, frozen, on tests/films"):
-        answer.paired(examples, "tests/films", ("mlp", "frozen"))
+        results_file.paired(examples, "tests/films", ("cnn", "frozen"), seeds=5)
+    with pytest.raises(ValueError, match="hold nothing of max, frozen, on tests/films"):
+        results_file.paired(examples, "tests/films", ("max", "frozen"))
     twice = pd.concat([examples, examples.assign(encoder="another")])
     with pytest.raises(ValueError, match="of 2 encoders"):
-        answer.paired(twice, "tests/films", ("cnn", "frozen"))
+        results_file.paired(twice, "tests/films", ("cnn", "frozen"))
 
 
 def test_rates_of_head_and_encoder(films, random_encoder, monkeypatch):
-    """Only a linear head on frozen vectors learns faster; a fine-tuned encoder learns, and at a rate of its own."""
-    bench, rates = experiment.Bench(films, random_encoder), []
+    """A fine-tuned encoder learns at a rate of its own."""
+    bench, rates = Bench(films, random_encoder), []
 
     def watch(self):
         rates.append([group["initial_lr"] for group in self.optimizer.param_groups if group["params"]])
 
-    monkeypatch.setattr(training.SameOrder, "train", watch)
-    for head, regime in (("mean", "frozen"), ("mlp", "frozen"), ("cnn", "frozen"), ("mean", "fine-tuned")):
+    monkeypatch.setattr(experiment.SameOrder, "train", watch)
+    for head, regime in (("mlp", "frozen"), ("cnn", "frozen"), ("mean", "fine-tuned")):
         bench.logits(head, regime, 0)
-    assert rates == [[1e-2], [1e-3], [1e-3], [1e-3, 2e-4]]
+    assert rates == [[1e-3], [1e-3], [1e-3, 2e-4]]
 
 
 def test_the_evaluation_with_the_best_accuracy_is_kept(films, random_encoder, monkeypatch):
     """Accuracies that only fall: what is kept is the first evaluation's model, and the later ones moved on."""
-    bench, fall, seen = experiment.Bench(films, random_encoder), iter(np.linspace(1, 0, 99)), []
-    monkeypatch.setattr(training, "accuracy_score", lambda *_: next(fall))
-    monkeypatch.setattr(training, "SETTINGS", {"frozen": (3, 0, 1e-2, 0.0)})
-    evaluate = training.SameOrder.evaluate
+    bench, fall, seen = Bench(films, random_encoder), iter(np.linspace(1, 0, 99)), []
+    monkeypatch.setattr(experiment, "accuracy_score", lambda *_: next(fall))
+    recipe = replace(recipes.default("mlp", "frozen"), epochs=3, head_rate=1e-2)
+    evaluate = experiment.SameOrder.evaluate
 
     def watch(self, *rest, **kwargs):
         seen.append(self.model.head.classifier.weight.detach().clone())
         return evaluate(self, *rest, **kwargs)
 
-    kept = training.SameOrder.predict
-    monkeypatch.setattr(training.SameOrder, "evaluate", watch)
+    kept = experiment.SameOrder.predict
+    monkeypatch.setattr(experiment.SameOrder, "evaluate", watch)
     monkeypatch.setattr(
-        training.SameOrder,
+        experiment.SameOrder,
         "predict",
         lambda self, rows: seen.append(self.model.head.classifier.weight) or kept(self, rows),
     )
-    bench.logits("mean", "frozen", 0)
+    bench.scores("mlp", "frozen", 0, recipe=recipe)
     *evaluated, last = seen
     assert len(evaluated) >= 3 and (last == evaluated[0]).all() and (last != evaluated[-1]).any()
 
 
 def test_what_is_said_of_the_challenge_set_is_kept(films, random_encoder, tmp_path, monkeypatch):
-    command = [films, "--encoder", random_encoder, "--seeds", "1", "--heads", "mean", "tfidf", "--regimes", "frozen"]
-    command += ["--results", str(tmp_path)]
-    experiment.main(command)
+    line = [films, "--encoder", random_encoder, "--seeds", "1", "--heads", "mean", "tfidf", "--regimes", "frozen"]
+    line += ["--results", str(tmp_path)]
+    command.main(line)
     few = experiment.load_challenge().head(40)
     monkeypatch.setattr(experiment, "load_challenge", lambda: few)
     before = table(tmp_path)
-    experiment.main([*command, "--challenge"])  # the same cells, which lack it, again
+    command.main([*line, "--challenge"])  # the same cells, which lack it, again
     pd.testing.assert_frame_equal(table(tmp_path), before)
     odds = pd.read_parquet(tmp_path / "log_odds.parquet").set_index("head")
     assert set(odds.index) == {"mean", "tfidf"}
@@ -459,29 +597,29 @@ def test_what_is_said_of_the_challenge_set_is_kept(films, random_encoder, tmp_pa
         assert (len(row["challenge"]), len(row["validation"]), len(row["validation_labels"])) == (40, 6, 6)
         accuracy = np.mean((row["test"] > 0) == labels)
         assert accuracy == before.set_index("head")["accuracy"][head]
-    monkeypatch.setattr(experiment.Bench, "scores", lambda *_: pytest.fail("a cell was run again"))
-    experiment.main([*command, "--challenge"])
+    monkeypatch.setattr(Bench, "scores", lambda *_, **__: pytest.fail("a cell was run again"))
+    command.main([*line, "--challenge"])
 
 
 def test_the_challenge_set_needs_two_classes(tmp_path, random_encoder):
     rows = [(word, label) for label, word in enumerate(("good", "bad", "slow"))]
     data = write(tmp_path / "data", train=rows * 20, test=rows)
-    with pytest.raises(ValueError, match=r"knows negative \(0\) and positive \(1\); '.*' has 3"):
-        experiment.Bench(data, random_encoder, challenge=True)
+    with pytest.raises(ValueError, match=r"has the labels negative \(0\) and positive \(1\); '.*' has 3"):
+        Bench(data, random_encoder, challenge=True)
 
 
 def test_a_trained_cnn_says_what_its_head_said(films, random_encoder):
-    bench = experiment.Bench(films, random_encoder)
+    bench = Bench(films, random_encoder)
     model, logits = experiment.train_cnn(bench)
     inputs = bench.tokenizer(bench.texts["test"]["text"][:], padding=True, return_tensors="pt")
     np.testing.assert_allclose(model(**inputs).logits.detach(), logits, atol=0.01)  # cached in half precision
 
 
-@pytest.mark.parametrize("head", ["cnn", "cnn_last4", "max", "mean"])
+@pytest.mark.parametrize("head", ["cnn", "cnn_last4", "token_mlp", "mlp"])
 def test_vectors_in_half_precision_train_the_same_head(films, head):
     """In half precision a head's products round what they are given; the cache may do so before them."""
-    half, single = (experiment.Bench(films, "embedded", bf16=True) for _ in range(2))
-    layers = HEADS[head](256, 2).layers
+    half, single = (Bench(films, "embedded", bf16=True) for _ in range(2))
+    layers = HEADS[head].layers
     single.cache[layers] = CachedVectors(load_pytorch_encoder("embedded"), single.tokenizer, single.splits, layers)
     logits, expected = (bench.logits(head, "frozen", 0)[0] for bench in (half, single))
     assert half.cache[layers].dtype == torch.bfloat16

@@ -1,13 +1,18 @@
 """The comparison's heads: each reads the text and only the text, and the fair ones are as large as the CNN."""
 
+from math import log
+
 import pytest
 import torch
 
 from companion.encoders import load_pytorch_encoder
-from companion.heads import ABLATIONS, CNN, HEADS, Classifier, StaticEncoder, glorot, token_vectors
 from companion.pytorch_class import BertCNN
+from companion.study import heads
+from companion.study.heads import CNN, Classifier, StaticEncoder, token_vectors
+from companion.study.specs import HEADS
 
 WIDTH = 32
+NETWORKS = [name for name, spec in HEADS.items() if spec.module]
 
 
 def vectors_and_mask(length=7, batch=3):
@@ -15,9 +20,10 @@ def vectors_and_mask(length=7, batch=3):
     return torch.randn(batch, length, WIDTH), torch.ones(batch, length)
 
 
-def make(name):
+def make(name, scale=1.0):
+    """A head in use; with scale 1, its output layer starts as large as any."""
     torch.manual_seed(1)
-    return (HEADS | ABLATIONS)[name](WIDTH, 4).apply(glorot).eval()
+    return heads.make(name, WIDTH, 4, output_scale=scale).eval()
 
 
 def padded_and_not(head):
@@ -29,7 +35,7 @@ def padded_and_not(head):
     return head(vectors, mask), head(padded, longer)
 
 
-@pytest.mark.parametrize("name", [name for name in HEADS | ABLATIONS if name != "cnn_unmasked"])
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "cnn_unmasked"])
 def test_padding_changes_no_logit(name):
     logits, others = padded_and_not(make(name))
     assert logits.shape == (3, 4)
@@ -41,7 +47,7 @@ def test_without_the_mask_it_does():
     assert (logits - others).abs().max() > 1
 
 
-@pytest.mark.parametrize("name", HEADS | ABLATIONS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_training_moves_every_parameter(name):
     model = Classifier(make(name)).train()
     vectors, mask = vectors_and_mask(length=20, batch=16)
@@ -58,10 +64,50 @@ def test_pools(name, value):
     torch.testing.assert_close(pooled, torch.full((1, WIDTH), value))
 
 
-@pytest.mark.parametrize("width", [32, 256, 768])
-def test_the_mlp_is_as_large_as_the_cnn(width):
-    sizes = [sum(p.numel() for p in HEADS[name](width, 2).parameters()) for name in ("mlp", "cnn")]
+@pytest.mark.parametrize("width", [32, 256, 384, 768])
+@pytest.mark.parametrize("name", ["mlp", "token_mlp"])
+@pytest.mark.parametrize("classes", [2, 6])
+def test_the_fair_rivals_are_as_large_as_the_cnn(name, width, classes):
+    sizes = [sum(p.numel() for p in heads.make(head, width, classes).parameters()) for head in (name, "cnn")]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.005)
+
+
+@pytest.mark.parametrize("classes", [2, 5, 6])
+@pytest.mark.parametrize("dropout", [0.1, 0.5])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_head_starts_at_the_loss_of_a_uniform_guess(name, dropout, classes):
+    torch.manual_seed(2)
+    model = Classifier(heads.make(name, 256, classes, dropout)).train()
+    vectors, mask = torch.randn(64, 20, 256 * model.head.layers), torch.ones(64, 20)
+    loss = model(mask, torch.arange(64) % classes, vectors=vectors)["loss"].item()
+    assert loss == pytest.approx(log(classes), abs=0.1)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_dropout_is_what_was_asked_for(name):
+    """In training with dropout 0 a head repeats itself; with half of the features dropped it does not."""
+    for dropout in (0.0, 0.5):
+        head = heads.make(name, WIDTH, 4, dropout).train()
+        vectors = torch.randn(3, 7, WIDTH * head.layers)
+        one, other = head(vectors, torch.ones(3, 7)), head(vectors, torch.ones(3, 7))
+        assert torch.equal(one, other) == (dropout == 0.0)
+
+
+def test_token_mlp_is_a_dense_layer_on_each_token():
+    head = make("token_mlp")
+    vectors, mask = vectors_and_mask()
+    mask[1, 4:] = 0
+    weight, bias = head.convs[0].weight[..., 0], head.convs[0].bias
+    tokens = torch.relu(vectors @ weight.T + bias) * mask[..., None]
+    torch.testing.assert_close(head(vectors, mask), head.classifier(tokens.amax(dim=1)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["cls", "mean", "max", "mlp"])
+def test_padding_on_the_left_changes_no_logit(name):
+    head, (vectors, mask) = make(name), vectors_and_mask()
+    left = torch.cat([100 + torch.zeros_like(vectors), vectors], dim=1)
+    shifted = torch.cat([torch.zeros_like(mask), mask], dim=1)
+    torch.testing.assert_close(head(left, shifted), head(vectors, mask), rtol=0, atol=1e-5)
 
 
 def test_the_cnn_is_the_series_own(random_encoder):

@@ -17,10 +17,6 @@ from packaging.utils import canonicalize_name
 import companion
 
 ROOT = Path(__file__).parent.parent
-BESIDE = """
-    answer attribution benchmark challenge checks evaluation experiment heads intervals pretrain results splits
-    templates training vectors
-"""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 
@@ -77,7 +73,7 @@ def test_the_results_go_into_the_package():
     packed = {
         path.name for pattern in setuptools["package-data"]["companion.assets.results"] for path in folder.glob(pattern)
     }
-    assert packed == {"heads.csv", "predictions.parquet", "log_odds.parquet"}
+    assert packed >= {"heads.csv", "predictions.parquet", "log_odds.parquet"}
 
 
 def test_the_citation_is_valid_and_of_this_version():
@@ -92,7 +88,7 @@ def test_the_citation_is_valid_and_of_this_version():
 
 def test_every_import_is_a_requirement():
     imported = set()
-    for path in (ROOT / "companion").glob("*.py"):
+    for path in (ROOT / "companion").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 imported |= {alias.name.split(".")[0] for alias in node.names}
@@ -110,12 +106,69 @@ def test_importing_the_companion_loads_no_framework():
     assert done.stdout.strip() == ""
 
 
+def modules() -> dict[str, Path]:
+    """{dotted name: file} of the package's modules."""
+    files = sorted((ROOT / "companion").rglob("*.py"))
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
+
+
+SIZES = {"companion": 1500, "companion.tasks": 500, "companion.study": 1700}  # lines, every one counted
+
+
 def test_the_companion_can_be_read_in_one_sitting():
-    """Every line counted: the model and what it stands on together, and any module that builds on it for itself."""
-    lines = {path.stem: len(path.read_text("utf-8").splitlines()) for path in (ROOT / "companion").rglob("*.py")}
-    beside = {name: lines.pop(name) for name in BESIDE.split()}
-    assert sum(lines.values()) <= 900, lines
-    assert max(beside.values()) <= 300, beside
+    lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in modules().items()}
+    assert max(lines.values()) <= 250, lines
+    for package, most in SIZES.items():
+        depth = package.count(".") + 1
+        inside = [n for n in lines if n == package or (n.startswith(f"{package}.") and n.count(".") == depth)]
+        inside = [name for name in inside if name == package or name not in SIZES]
+        assert sum(lines[name] for name in inside) <= most, package
+
+
+LAYERS = [  # a module imports from its own layer and from those above it
+    {"config", "data", "encoders", "quiet"},
+    {"pytorch_class", "pytorch_functional", "keras_class", "keras_functional"},
+    {"weights", "attribution", "display", "checks"},
+    {"tasks"},
+    {"study"},
+]
+
+
+def layer(module: str) -> int:
+    """0 for what stands at the bottom; -1 for the package itself."""
+    name = (module.split(".") + [""])[1]
+    return next((i for i, names in enumerate(LAYERS) if name in names), -1)
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the package that a file imports, wherever in it; `from companion import x` imports companion.x."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module in ("companion", "companion.study", "companion.tasks"):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+    return {name for name in found if name.split(".")[0] in ("companion", "tools")}
+
+
+@pytest.mark.parametrize("module", modules())
+def test_nothing_imports_upwards(module):
+    assert layer(module) >= 0 or module == "companion", f"{module} has no place in LAYERS."
+    imported = imports(modules()[module])
+    assert not {name for name in imported if name.startswith("tools")}
+    assert {name for name in imported if layer(name) > layer(module)} == set()
+
+
+READERS = "answer challenge results specs statistics"
+
+
+def test_reading_results_takes_no_framework():
+    names = ", ".join(f"companion.study.{name}" for name in READERS.split())
+    code = f"import sys, {names}; print(*{{'torch', 'tensorflow', 'keras', 'transformers'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 FOREIGN = {

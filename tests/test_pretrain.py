@@ -1,4 +1,4 @@
-"""`python -m companion.pretrain`: a folder that everything loads, the same one however often it was interrupted."""
+"""`python -m tools.pretrain`: a folder that everything loads, the same one however often it was interrupted."""
 
 import errno
 import json
@@ -14,9 +14,9 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from companion import pretrain
-from companion.data import MATINEE
+from companion.data import ASSETS
 from companion.encoders import load_keras_encoder, load_pytorch_encoder, load_tokenizer
+from tools import pretrain
 
 SMALL = ["--steps", "6", "--layers", "1", "--width", "64", "--vocabulary", "300", "--save-every", "2"]
 
@@ -25,7 +25,7 @@ SMALL = ["--steps", "6", "--layers", "1", "--width", "64", "--vocabulary", "300"
 def text_folder(tmp_path_factory) -> str:
     """Real text, as the unlabelled split; a sign that no other text has, in the test split."""
     folder = tmp_path_factory.mktemp("texts")
-    reviews = [json.loads(line)["text"] for line in (MATINEE / "train.jsonl").read_text().splitlines()]
+    reviews = [json.loads(line)["text"] for line in (ASSETS / "matinee-hard" / "train.jsonl").read_text().splitlines()]
     rows = [{"text": text + "<br />", "label": -1} for text in reviews]
     (folder / "unsupervised.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "test.jsonl").write_text(json.dumps({"text": "\u00a7 " * 50, "label": 1}) + "\n")
@@ -36,7 +36,7 @@ def text_folder(tmp_path_factory) -> str:
 def pretrained(text_folder, tmp_path_factory) -> Path:
     """By the documented command, in a process of its own."""
     out = tmp_path_factory.mktemp("pretrained")
-    command = [sys.executable, "-m", "companion.pretrain", text_folder, str(out), *SMALL]
+    command = [sys.executable, "-m", "tools.pretrain", text_folder, str(out), *SMALL]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(pretrain.__file__).parents[1])
     assert done.returncode == 0, done.stderr
     assert "of masked held-out tokens named" in done.stdout

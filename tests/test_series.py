@@ -129,3 +129,11 @@ def test_a_widget_keeps_no_output_and_only_where_it_is_announced():
     announced.metadata["tags"] = ["widget", "nbval-ignore-output"]
     assert series.normalise(new_notebook(cells=[announced])) is None and announced.outputs == []
     assert series.normalise(new_notebook(cells=[sudden])) == "cell 1 shows a widget, which keeps no output"
+
+
+def test_sync_reads_packages_inside_the_package(project):
+    (project / "companion" / "study").mkdir()
+    (project / "companion" / "study" / "heads.py").write_text(MODULE)
+    path = write(project, new_code_cell("# companion/study/heads.py: embed"))
+    assert series.sync([path], root=project) == ["01_small.ipynb, cell 1: companion/study/heads.py: embed"]
+    assert nbformat.read(path, as_version=4).cells[0].source.endswith("def embed(text):\n    return text")

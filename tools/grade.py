@@ -19,7 +19,11 @@ from tools.grading import course, ledger, marking, sandbox
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "notebooks" / "coursework" / "source"
-CODE = [Path(__file__), *sorted(Path(sandbox.__file__).parent.glob("*.py")), *sorted((ROOT / "companion").glob("*.py"))]
+CODE = [
+    Path(__file__),
+    *sorted(Path(sandbox.__file__).parent.glob("*.py")),
+    *sorted((ROOT / "companion").rglob("*.py")),
+]
 
 
 def grade_all(

@@ -141,7 +141,7 @@ def sync(paths, check=False, root=ROOT) -> list[str]:
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
         for number, cell in enumerate(notebook.cells, 1):
-            shown = re.match(r"# (companion/\w+\.py): ([\w.]+)(?=\n|$)", cell.source)
+            shown = re.match(r"# (companion/(?:\w+/)?\w+\.py): ([\w.]+)(?=\n|$)", cell.source)
             if cell.cell_type != "code" or not shown:
                 continue
             source = f"{shown[0]}\n{definition(shown[1], shown[2], root)}"

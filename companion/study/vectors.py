@@ -7,7 +7,7 @@ import torch
 from datasets import DatasetDict
 from transformers import DataCollatorWithPadding
 
-from companion.heads import token_vectors
+from companion.study.heads import token_vectors
 
 
 def padded(tokenizer, **how):
@@ -19,8 +19,8 @@ def padded(tokenizer, **how):
 class CachedVectors:
     """Rows -> a padded batch of the token vectors that a frozen encoder gave them, computed once for all heads.
 
-    They wait in a temporary file, in half precision, so that memory does not limit how many there are. They come as
-    `dtype`: what a head's products are computed in, or each of them would convert them anew.
+    They are kept in a temporary file, in half precision, so that memory does not limit how many there are. They are
+    returned as `dtype`, the precision in which a head computes.
     """
 
     def __init__(self, encoder, tokenizer, splits: DatasetDict, layers: int, dtype=torch.float32):
@@ -37,9 +37,18 @@ class CachedVectors:
                 inputs = pad({name: batch[name] for name in ("input_ids", "attention_mask")}).to(device)
                 with torch.inference_mode():
                     vectors = token_vectors(encoder, **inputs, layers=layers).half().cpu().numpy()
-                for key, vector, length in zip(batch["key"], vectors, batch["length"], strict=True):
-                    place = self.places[key] = slice(end, end + length)
-                    self.vectors[place], end = vector[:length], end + length
+                real = inputs["attention_mask"].bool().cpu().numpy()  # on whichever side the tokenizer pads
+                for key, vector, mask in zip(batch["key"], vectors, real, strict=True):
+                    place = self.places[key] = slice(end, end + mask.sum())
+                    self.vectors[place], end = vector[mask], end + mask.sum()
+
+    def pooled(self, rows, pool) -> np.ndarray:
+        """One vector per row, by a pool of `heads`: (N, layers*D), in single precision."""
+        vectors = []
+        for key in rows["key"]:
+            own = torch.tensor(self.vectors[self.places[key]]).float()[None]
+            vectors.append(pool(own, torch.ones(own.shape[:2]))[0])
+        return torch.stack(vectors).numpy()
 
     def __call__(self, rows):
         vectors = [torch.tensor(self.vectors[self.places[row["key"]]]).to(self.dtype) for row in rows]

@@ -23,7 +23,7 @@ from statsmodels.stats.proportion import proportion_confint
 from companion.study.intervals import auc_influence, clustered_mean
 from companion.study.templates import fill
 
-FOLDER = Path(__file__).parent / "assets" / "challenge"
+FOLDER = Path(__file__).parents[1] / "assets" / "challenge"
 TOLERANCE = 0.1  # an added verdict may move the probability the wrong way by this much: a saturated model cannot gain
 LABELS = {"negative": 0, "positive": 1, None: -1}
 CHANCE = {"minimum functionality": 0.5, "minimal pair": 0.75, "invariance": 0.5, "direction": 0.25}  # a coin's failures

@@ -178,7 +178,7 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m companion.pretrain", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.pretrain", description=__doc__.splitlines()[0])
     parser.add_argument("data", help="Hub id or folder of a dataset with a column 'text'")
     parser.add_argument("out", type=Path, help="folder to write the encoder to")
     parser.add_argument("--splits", nargs="+", help="splits to read (default: all but test)")

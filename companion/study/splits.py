@@ -57,6 +57,17 @@ def prepare(name: str) -> DatasetDict:
     return DatasetDict({split: splits[split] for split in ("train", "validation", "test")})
 
 
+def cut(texts, tokenizer, max_length: int) -> list[str]:
+    """The part of each text that the encoder reads, for models that read no tokens: what its limit cuts is cut."""
+    limit = min(max_length, tokenizer.model_max_length)
+    encoded = tokenizer(list(texts), truncation=True, max_length=limit, return_offsets_mapping=True)
+    kept = []
+    for text, offsets in zip(texts, encoded["offset_mapping"], strict=True):
+        places = [place for place in offsets if place[1] > place[0]]  # special tokens have none
+        kept.append(text[min(start for start, _ in places) : max(end for _, end in places)] if places else "")
+    return kept
+
+
 def short_name(dataset: str) -> str:
     """What the results call a dataset: the last two parts of its folder or Hub id."""
     name, size = re.fullmatch(SIZED, dataset).groups()

@@ -1,7 +1,7 @@
 """How fast it is, as ratios: rounds alternate between what is compared, and the median round counts
 (padded to 512, one round has to do).
 
-    python -m companion.benchmark [DATASET]        # a quarter of an hour or more on two CPU cores
+    python -m tools.benchmark [DATASET]        # a quarter of an hour or more on two CPU cores
 
 What the CNN head costs beside a BERT of bert-base size; what batches of one length and cached vectors save in training;
 what a training step costs in each of the four variants.
@@ -23,10 +23,10 @@ from companion import keras_class, keras_functional, pytorch_functional
 from companion.config import BertCNNConfig
 from companion.data import DEFAULT_DATASET, encode, load_dataset
 from companion.encoders import DEFAULT_ENCODER, find_encoder, load_pytorch_encoder, load_tokenizer
-from companion.heads import CNN, HEADS, Classifier
 from companion.pytorch_class import BertCNN
 from companion.quiet import keras
-from companion.vectors import CachedVectors, padded
+from companion.study.heads import CNN, Classifier, make
+from companion.study.vectors import CachedVectors, padded
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -142,8 +142,8 @@ def caching(dataset: str, encoder_name: str, texts: int = 2048, rounds: int = 3)
         cached = CachedVectors(encoder, tokenizer, {"train": part}, layers=1)
         for head in heads:
             work = {
-                "anew": epoch(Classifier(HEADS[head](width, classes), encoder), part, padded(tokenizer)),
-                "cached": epoch(Classifier(HEADS[head](width, classes)), part, cached),
+                "anew": epoch(Classifier(make(head, width, classes), encoder), part, padded(tokenizer)),
+                "cached": epoch(Classifier(make(head, width, classes)), part, cached),
             }
             took = side_by_side(work, rounds)
             print(f"  {f'{Path(name).name}, {head}, {len(part)} texts':42}  {took['anew'] / took['cached']:.1f}")
@@ -195,7 +195,7 @@ def frameworks(encoder_name: str, batch: int = 32, length: int = 32, rounds: int
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m companion.benchmark", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.benchmark", description=__doc__.splitlines()[0])
     parser.add_argument("dataset", nargs="?", default=DEFAULT_DATASET)
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
     args = parser.parse_args(argv)

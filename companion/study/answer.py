@@ -1,0 +1,218 @@
+"""The answer: does the CNN help? Computed from the results of the study, never typed."""
+
+import numpy as np
+import pandas as pd
+
+from companion.study.results import encoders, of_encoder, paired
+from companion.study.specs import HEADS, REGIMES, RIVALS
+from companion.study.statistics import LEVEL, VERDICTS, accuracy, compare, estimate, holm, judge
+
+DATASETS = {  # as the results name them: as the series does
+    "cornell-movie-review-data/rotten_tomatoes": "rotten_tomatoes",
+    "SetFit/sst2": "sst2",
+    "SetFit/sst5": "sst5",
+    "CogComp/trec": "trec",
+    "stanfordnlp/imdb@5000": "imdb",
+}
+SOURCES = dict.fromkeys(list(DATASETS)[:3], "Rotten Tomatoes")  # they share sentences; all others stand alone
+LADDER = ("mean", "mlp", "token_mlp", "cnn")  # from the simplest head to the largest change
+
+
+def source(dataset: str) -> str:
+    """Where a dataset's texts come from. A part of a dataset, or a sample of it, has its source."""
+    name = dataset.split("~")[0].split("@")[0]
+    return SOURCES.get(name, name)
+
+
+def scores(examples: pd.DataFrame, dataset: str, metric=accuracy) -> pd.DataFrame:
+    """Each classifier on a dataset: `score` (the mean over its seeds), `low`, `high` (95% interval), `seeds`."""
+    rows = {}
+    classifiers = examples.loc[examples["dataset"].eq(dataset), ["head", "regime"]].drop_duplicates()
+    for classifier in classifiers.itertuples(index=False, name=None):
+        labels, predictions = paired(examples, dataset, classifier)
+        found = estimate(metric(labels, predictions))
+        low, high = np.clip(found.interval(), 0, 1)
+        rows[classifier] = {"score": found.mean, "low": low, "high": high, "seeds": len(predictions)}
+    return pd.DataFrame(rows).T.rename_axis(["head", "regime"]).sort_index()
+
+
+def comparisons(examples: pd.DataFrame, datasets, ours: tuple[str, str], rivals, **how) -> pd.DataFrame:
+    """`compare_pairs` of one classifier with each of its rivals."""
+    return compare_pairs(examples, datasets, [(ours, rival) for rival in rivals], **how)
+
+
+def compare_pairs(examples: pd.DataFrame, datasets, pairs, **how) -> pd.DataFrame:
+    """`compare` the two classifiers of each pair on each of the datasets, a row for each: `how` goes to `compare`.
+
+    A pair has a row where two seeds or more of it were measured: one seed does not show the variance of training, if
+    there is one.
+    Corrected by Holm for the whole table: `p_value` and `p_equivalence`, from which the `verdict` follows, and
+    `significant`, the number of seeds whose exact McNemar test stays below 5%.
+    Raises ValueError, with one sentence, if no pair was measured so.
+    """
+    rows, p_values = [], []
+    for dataset in datasets:
+        here = examples[examples["dataset"].eq(dataset)]
+        trained = here[["head", "regime", "seed"]].drop_duplicates().groupby(["head", "regime"], observed=True)["seed"]
+        seeds = {name: set(found) for name, found in trained}
+        for ours, rival in pairs:
+            both = [seeds.get(one, set()) for one in (ours, rival)]
+            random = [found for found, one in zip(both, (ours, rival), strict=True) if HEADS[one[0]].random(one[1])]
+            if not all(both) or (random and len(set.intersection(*random)) < 2):
+                continue
+            labels, first, second = paired(here, dataset, ours, rival)
+            found = compare(labels, first, second, **how)
+            names = {"dataset": dataset, "source": source(dataset), "head": ours[0], "regime": ours[1]}
+            numbers = ("difference", "low", "high", "p_value", "p_equivalence", "detectable")
+            rows.append(names | {"rival": rival[0], "seeds": len(first)} | {n: getattr(found, n) for n in numbers})
+            p_values.append(found.p_values)
+    if not rows:
+        raise ValueError(f"The results hold no pair of {pairs} with two seeds or more on {list(datasets)}.")
+    corrected = iter(holm(np.concatenate(p_values)) < LEVEL)
+    table = pd.DataFrame(rows)
+    for name in ("p_value", "p_equivalence"):
+        table[name] = holm(table[name])
+    judged = table[["difference", "p_value", "p_equivalence"]].itertuples(index=False, name=None)
+    table["verdict"] = [judge(*numbers) for numbers in judged]
+    table["significant"] = [sum(next(corrected) for _ in seeds) for seeds in p_values]
+    return table
+
+
+def points(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def by_source(table: pd.DataFrame) -> pd.Series:
+    """One verdict for each source: that of more than half of its datasets, unless another says the opposite."""
+    opposite = {"better": "worse", "worse": "better"}
+    found = {}
+    for name, verdicts in table.groupby("source", sort=False)["verdict"]:
+        first = verdicts.mode()[0]
+        agreed = verdicts.eq(first).mean() > 0.5 and not verdicts.eq(opposite.get(first)).any()
+        found[name] = first if agreed else "inconclusive"
+    return pd.Series(found)
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """Comparisons with one rival in words: on how many sources which verdict, and the range of the differences."""
+    counts = by_source(table).value_counts()
+    said = [f"{verdict} on {counts[verdict]}" for verdict in VERDICTS if verdict in counts]
+    low, high = table["difference"].min(), table["difference"].max()
+    sources = f"{counts.sum()} source{'s' if counts.sum() > 1 else ''}"
+    return f"{', '.join(said)} of {sources} ({points(low)} to {points(high)} points)"
+
+
+def wins(table: pd.DataFrame) -> bool:
+    """Better on at least half of the sources, and worse on none."""
+    found = by_source(table)
+    return found.eq("better").mean() >= 0.5 and not found.eq("worse").any()
+
+
+def headline(examples: pd.DataFrame, regime: str, datasets=tuple(DATASETS)) -> pd.DataFrame:
+    """All comparisons behind the verdict, of one encoder in one regime: one table, and so one correction.
+
+    Any two heads of LADDER, the CNN with its other rivals, and each head of LADDER with TF-IDF.
+    """
+    pairs = [((head, regime), (rival, regime)) for i, head in enumerate(LADDER) for rival in LADDER[:i]]
+    pairs += [(("cnn", regime), (rival, regime)) for rival in RIVALS if rival not in LADDER]
+    pairs += [((head, regime), ("tfidf", "trained")) for head in LADDER]
+    return compare_pairs(examples, datasets, pairs)
+
+
+def between(table: pd.DataFrame, head: str, rival: str) -> pd.DataFrame:
+    """The rows of a table that compare these two heads."""
+    return table[table["head"].eq(head) & table["rival"].eq(rival)]
+
+
+def pick(table: pd.DataFrame) -> str:
+    """The head to use, by `headline`: LADDER is climbed, and a head is taken if it wins against the one before."""
+    best = LADDER[0]
+    for head in LADDER[1:]:
+        rows = between(table, head, best)
+        if len(rows) and wins(rows):
+            best = head
+    return best
+
+
+# The verdict in sentences -------------------------------------------------------------------------------------------
+
+
+def verdict(examples: pd.DataFrame, datasets=tuple(DATASETS)) -> str:
+    """What a practitioner should do, in Markdown: three sentences of advice, and three answers, for each encoder."""
+    tables = {}
+    for encoder in encoders(examples):
+        rows = of_encoder(examples, encoder)
+        for regime in REGIMES:
+            try:
+                tables[regime, encoder] = headline(rows, regime, datasets)
+            except ValueError:  # not measured in this regime
+                continue
+    if not tables:
+        raise ValueError("The results hold no two heads with two seeds or more on one of these datasets.")
+    picks = {key: pick(table) for key, table in tables.items()}
+    lines = [advice(regime, tables, picks) for regime in REGIMES]
+    lines += [no_bert(tables, picks), "", convolution(tables), real_bert(picks), missed(tables)]
+    return "\n".join(line if not line else f"- {line}" for line in lines if line is not None)
+
+
+def each(keys, say) -> str:
+    """ "(with `embedded`) ...; (with `another`) ...": something said of each (regime, encoder)."""
+    return "; ".join(f"with {regime} `{encoder}` {say(regime, encoder)}" for regime, encoder in keys)
+
+
+def advice(regime: str, tables: dict, picks: dict) -> str | None:
+    """What to put on the encoder in one regime."""
+    keys = [key for key in tables if key[0] == regime]
+    heads = list(dict.fromkeys(picks[key] for key in keys))
+    if not heads:
+        return None
+    why = []
+    for key in keys:
+        rows = between(tables[key], picks[key], LADDER[0])
+        said = f"{sentence(rows)} against {HEADS[LADDER[0]].label}" if len(rows) else "no larger head wins against it"
+        why.append(f"`{key[1]}`: {said}")
+    return f"**On a {regime} encoder, put {' or '.join(HEADS[head].label for head in heads)}** ({'; '.join(why)})."
+
+
+def no_bert(tables: dict, picks: dict) -> str | None:
+    """What to try before any BERT."""
+    rows = {key: between(tables[key], picks[key], "tfidf") for key in tables}
+    keys = [key for key in rows if len(rows[key])]
+    if not keys:
+        return None
+    said = each(keys, lambda *key: f"the head above is {sentence(rows[key])}")
+    return f"**Try {HEADS['tfidf'].label} first**: against it, {said}."
+
+
+def convolution(tables: dict) -> str | None:
+    """Is it the convolution, or the learned layer before the maximum?"""
+    keys = [key for key in tables if len(between(tables[key], "cnn", "token_mlp"))]
+    if not keys:
+        return None
+    said = each(keys, lambda *key: f"the CNN is {sentence(between(tables[key], 'cnn', 'token_mlp'))}")
+    return f"**Is it the convolution?** Against {HEADS['token_mlp'].label}, {said}."
+
+
+def real_bert(picks: dict) -> str:
+    """Does it hold for an encoder that people use?"""
+    others = sorted({encoder for _, encoder in picks} - {"embedded"})
+    if not others:
+        return "**Does it hold for a BERT that people use?** Not measured yet."
+    said = []
+    for encoder in others:
+        both = [r for r in REGIMES if (r, encoder) in picks and (r, "embedded") in picks]
+        said += [
+            f"{regime} `{encoder}`: {'yes' if picks[regime, encoder] == picks[regime, 'embedded'] else 'no'}, "
+            f"{HEADS[picks[regime, encoder]].label}"
+            for regime in both
+        ]
+    return f"**Does it hold for a BERT that people use?** {'; '.join(said) or 'Only that was measured'}."
+
+
+def missed(tables: dict) -> str:
+    """How large a difference could have been missed?"""
+    said = each(tables, lambda *key: f"{100 * tables[key]['detectable'].median():.1f}")
+    return (
+        "**How large a difference could have been missed?** The median comparison finds a difference of so many points "
+        f"four times in five: {said}."
+    )
