@@ -54,8 +54,8 @@ def probe() -> str:
 
 def by_phenomenon() -> str:
     examples = pd.read_parquet(RESULTS / "predictions.parquet")
-    examples = examples[examples["dataset"] == "matinee"]
-    lines = (ASSETS / "matinee" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    examples = examples[examples["dataset"] == "matinee-hard"]
+    lines = (ASSETS / "matinee-hard" / "test.jsonl").read_text(encoding="utf-8").splitlines()
     phenomena = [json.loads(line)["phenomenon"] for line in lines]
     examples["right"] = examples["label"] == examples["prediction"]
     examples["phenomenon"] = [phenomena[i] for i in examples["example"]]
