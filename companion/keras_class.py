@@ -8,8 +8,8 @@ layers, ops = keras.layers, keras.ops
 
 
 # A small output layer makes all classes about equally likely: training starts at a loss near ln C.
-# (Keras's default after Glorot & Bengio 2010 has scale 1; the scale is a variance, so weights are a tenth.)
-SMALL = keras.initializers.VarianceScaling(0.01, mode="fan_avg", distribution="uniform")
+# (Keras's default after Glorot & Bengio 2010 has scale 1; the scale is a variance, so weights are a hundredth.)
+SMALL = keras.initializers.VarianceScaling(1e-4, mode="fan_avg", distribution="uniform")
 
 
 @keras.saving.register_keras_serializable("companion")

@@ -37,7 +37,7 @@ class BertCNN(PreTrainedModel):
 
     def _init_weights(self, module):
         # A small output layer makes all classes about equally likely: training starts at a loss near ln C.
-        glorot(module, gain=0.1 if module is self.classifier else 1.0)
+        glorot(module, gain=0.01 if module is self.classifier else 1.0)
 
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":

@@ -94,7 +94,7 @@ class Four:
         torch.manual_seed(1)
         self.encoder, self.tokenizer = encoder, load_tokenizer(encoder)
         self.model = BertCNN.from_encoder(encoder, **config)
-        self.model.classifier.weight.data *= 10  # a new output layer is small; a difference should show in the logits
+        self.model.classifier.weight.data *= 100  # a new output layer is small; a difference should show in the logits
         self.params, self.bert = pytorch_functional.from_model(self.model)
         self.keras_class = weights.to_keras(self.model, keras_class.BertCNN.from_encoder(encoder, **config))
         self.keras_functional = weights.to_keras(self.model, keras_functional.build_bert_cnn(encoder, **config))

@@ -146,13 +146,14 @@ def test_training_starts_near_the_loss_of_a_uniform_guess(num_labels, hidden_uni
     labels = torch.arange(num_labels).repeat_interleave(len(TEXTS))
     for found in logits:
         assert found.abs().max() > 0  # small, and not nothing: the convolutions learn from the first step
-        assert abs(F.cross_entropy(found, labels).item() - np.log(num_labels)) < 0.1
+        assert abs(F.cross_entropy(found, labels).item() - np.log(num_labels)) < 0.02
 
 
 def test_the_four_learn_in_lockstep():
     config = {"dropout": 0.0, "num_filters": 20}
     torch.manual_seed(2)
     model = BertCNN.from_encoder("embedded", **config)
+    model.classifier.weight.data *= 100  # plain gradient descent would take more than five steps from a small start
     assert model.encoder.config.hidden_dropout_prob == 0  # or the four would draw different noise
     rng = np.random.default_rng(0)
     batches = []

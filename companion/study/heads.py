@@ -79,7 +79,7 @@ def matched_units(width: int, num_labels: int) -> int:
     return round((cnn - num_labels) / (width + 1 + num_labels))
 
 
-def make(name: str, width: int, num_labels: int, dropout: float = 0.1, output_scale: float = 0.1) -> nn.Module:
+def make(name: str, width: int, num_labels: int, dropout: float = 0.1, output_scale: float = 0.01) -> nn.Module:
     """A new head, with random weights. Its first loss is about ln C: the output layer starts small."""
     spec = HEADS[name]
     options = {
@@ -90,7 +90,7 @@ def make(name: str, width: int, num_labels: int, dropout: float = 0.1, output_sc
     return head
 
 
-def start_small(linear: nn.Linear, scale: float = 0.1) -> None:
+def start_small(linear: nn.Linear, scale: float = 0.01) -> None:
     """Shrink a new output layer, so that all classes start about equally likely, whatever the features' size."""
     with torch.no_grad():
         linear.weight.mul_(scale)

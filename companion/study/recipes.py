@@ -31,7 +31,7 @@ class Recipe:
     weight_decay: float = 0.01
     warmup_share: float = 0.05  # of the updates; then the rates fall linearly to 0
     evaluations: int = 10  # on validation, at most one per epoch; the model with the best accuracy is kept
-    output_scale: float = 0.1  # of the output layer's first weights (Glorot's times this), as in the four spellings
+    output_scale: float = 0.01  # of the output layer's first weights (Glorot's times this), as in the four spellings
     max_length: int = 256  # tokens; what is cut for the encoder is cut for TF-IDF, too
     precision: str = "fp32"  # or "bf16"
     regression_c: float = 1.0  # of a logistic regression: inverse strength of its regularization
