@@ -1,9 +1,10 @@
-"""Train the ready-made classifier: the embedded encoder, fine-tuned with the CNN head on film reviews of four corpora.
+"""Train the ready-made classifier: an encoder, fine-tuned with the CNN head on film reviews of four corpora.
 
 OUT becomes a folder as `save_pretrained` writes it, tokenizer included, with weights in half precision, training.json
-(the settings and the validation accuracy) and accuracy.json (the test accuracy, measured last). Texts that stand in a
-validation or test split of any of the corpora are left out of training. The command must run where the datasets' names
-lead somewhere: beside their folders, or with a network.
+(the settings and the validation accuracy) and accuracy.json (the test accuracy, measured last). With --teacher, a
+classifier that this command trained before, the model also learns from that one's probabilities (Hinton et al. 2015).
+Texts that stand in a validation or test split of any of the corpora are left out of training. The command must run
+where the datasets' names lead somewhere: beside their folders, or with a network.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import torch
 import transformers
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-from companion.data import batches, encode, load_dataset
+from companion.data import batches, encode, load_dataset, read_splits
 from companion.encoders import load_tokenizer
 from companion.pytorch_class import BertCNN
 
@@ -28,6 +29,14 @@ ROTTEN_TOMATOES, SST2, IMDB = "cornell-movie-review-data/rotten_tomatoes", "SetF
 CORPORA = (ROTTEN_TOMATOES, SST2, IMDB, "matinee")
 HELD_OUT = 1000  # of IMDb's training reviews, as it has no validation split
 LABELS = ["negative", "positive"]
+SETTINGS = {  # what training texts there are: how often each corpus's sentences are seen, and how many reviews of IMDb
+    "sentences": 1,
+    "matinee": 5,
+    "reviews": 0,  # as they are, up to the encoder's limit
+    "passages": 15_000,  # reviews whose first and last sentences are seen
+    "unlabelled": 0,  # reviews without a label whose passages the teacher labels
+    "seed": 0,
+}
 
 
 def normalised(text: str) -> str:
@@ -35,86 +44,105 @@ def normalised(text: str) -> str:
     return "".join(re.findall(r"[a-z0-9]+", text.replace("<br />", " ").lower()))
 
 
-def sentences(review: str) -> list[str]:
-    return re.split(r"(?<=[.!?])\s+(?=[\"'A-Z])", review.replace("<br />", " ").strip())
-
-
 def passages(review: str, rng) -> list[str]:
-    """The beginning and the ending of a review, one to three sentences each: what carries its verdict most often."""
-    parts, (first, last) = sentences(review), rng.integers(1, 4, 2)
-    return [" ".join(parts[:first]), " ".join(parts[-last:])]
+    """The beginning and the ending of a review, one to three sentences each: they carry its verdict most often."""
+    sentences = re.split(r"(?<=[.!?])\s+(?=[\"'A-Z])", review.replace("<br />", " ").strip())
+    first, last = rng.integers(1, 4, 2)
+    return [" ".join(sentences[:first]), " ".join(sentences[-last:])]
 
 
-def prepare(repeat: dict[str, int], passage_reviews: int, seed: int = 0):
-    """(training examples, {corpus: validation examples}): columns text and label.
+def prepare(settings: dict):
+    """(training examples, {corpus: validation examples}): columns text, label (-1 if unknown) and sure.
 
-    repeat: how often each corpus is seen in an epoch. Of IMDb, `passage_reviews` reviews are also seen as passages.
+    `sure`: is the label that of this very text? A passage has its review's.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(settings["seed"])
     corpora = {name: load_dataset(name) for name in CORPORA}
-    imdb = corpora[IMDB]["train"].shuffle(seed=seed)
+    imdb = corpora[IMDB]["train"].shuffle(seed=settings["seed"])
     corpora[IMDB]["validation"] = imdb.select(range(HELD_OUT))
-    corpora[IMDB]["train"] = imdb.select(range(HELD_OUT, len(imdb)))
-    held_out = {
-        normalised(text)
-        for splits in corpora.values()
-        for split in ("validation", "test")
-        for text in splits[split]["text"]
-    }
-    train, seen = [], set()
-    for name, splits in corpora.items():
-        for row in splits["train"]:
-            texts = [row["text"]]
-            if name == IMDB:
-                passage_reviews -= 1
-                texts += passages(row["text"], rng) if passage_reviews >= 0 else []
-            for text in texts:
-                key = normalised(text)
-                if key and key not in held_out and key not in seen:
-                    seen.add(key)
-                    train += [{"text": text.replace("<br />", " "), "label": row["label"]}] * repeat[name]
+    imdb = imdb.select(range(HELD_OUT, len(imdb)))
+    candidates = [
+        (row["text"], row["label"], True, settings["matinee" if name == "matinee" else "sentences"])
+        for name in (ROTTEN_TOMATOES, SST2, "matinee")
+        for row in corpora[name]["train"]
+    ]
+    candidates += [(row["text"], row["label"], True, 1) for row in imdb.select(range(settings["reviews"]))]
+    unlabelled = read_splits(IMDB)["unsupervised"].select(range(settings["unlabelled"]))
+    for row in (*imdb.select(range(len(imdb) - settings["passages"], len(imdb))), *unlabelled):
+        candidates += [(text, row["label"], False, 1) for text in passages(row["text"], rng)]
+
+    held_out = [splits[split]["text"] for splits in corpora.values() for split in ("validation", "test")]
+    seen = {normalised(text) for texts in held_out for text in texts}
+    train = []
+    for text, label, sure, times in candidates:
+        if (key := normalised(text)) and key not in seen:
+            seen.add(key)
+            train += [{"text": text.replace("<br />", " "), "label": label, "sure": sure}] * times
     validation = {name.split("/")[-1]: splits["validation"] for name, splits in corpora.items()}
     return datasets.Dataset.from_list(train), validation
 
 
-class Accuracies(Trainer):
-    """Evaluates on each corpus's validation split; `accuracy` is the mean over the corpora."""
+def targets(train: datasets.Dataset, teacher: str | None) -> np.ndarray:
+    """The probabilities to learn, (N, C): the teacher's where a label is not sure, else the mean of its and the label's."""
+    labels, sure = np.array(train["label"]), np.array(train["sure"])
+    hard = np.eye(len(LABELS))[labels]
+    if teacher is None:
+        return hard
+    model, tokenizer = BertCNN.from_pretrained(teacher), load_tokenizer(teacher)
+    texts = {text: None for text in train["text"]}
+    order = sorted(texts, key=len)  # batches of texts of about equal length
+    for start in range(0, len(order), 128):
+        some = order[start : start + 128]
+        inputs = tokenizer(some, padding=True, truncation=True, return_tensors="pt")
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            texts |= zip(some, model(**inputs).logits.float().softmax(-1).numpy(), strict=True)
+    soft = np.array([texts[text] for text in train["text"]])
+    return np.where(sure[:, None], (hard + soft) / 2, soft)
+
+
+class Classifying(Trainer):
+    """Learns probabilities; evaluates on each corpus's validation split, and `accuracy` is the mean over the corpora."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, **_):
+        target = inputs.pop("target", None)
+        outputs = model(**{name: inputs[name] for name in ("input_ids", "attention_mask")})
+        if target is None:
+            target = inputs["labels"]
+        loss = torch.nn.functional.cross_entropy(outputs.logits.float(), target)
+        return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         found = {}
         for name, rows in (eval_dataset or self.eval_dataset).items():
-            output = super().evaluate(rows, ignore_keys, f"eval_{name}")
-            found[name] = output[f"eval_{name}_accuracy"]
-        found = {f"eval_{name}": value for name, value in found.items()} | {
-            "eval_accuracy": float(np.mean(list(found.values())))
-        }
-        print(" ".join(f"{k.removeprefix('eval_')} {v:.3f}" for k, v in found.items()), flush=True)
+            found[f"eval_{name}"] = super().evaluate(rows, ignore_keys, f"eval_{name}")[f"eval_{name}_accuracy"]
+        found["eval_accuracy"] = float(np.mean(list(found.values())))
+        print(" ".join(f"{name.removeprefix('eval_')} {value:.3f}" for name, value in found.items()), flush=True)
         return found
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.classifier", description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="folder to write the classifier to")
-    parser.add_argument("--encoder", default="embedded")
+    parser.add_argument(
+        "--encoder", default="embedded", help="what to start from; a saved classifier gives its encoder"
+    )
+    parser.add_argument("--teacher", help="the folder of a classifier to learn from")
     parser.add_argument("--learning-rate", type=float, default=2e-4)
-    parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--repeat", type=int, nargs=4, default=[3, 3, 1, 4], help=f"times an epoch: {CORPORA}")
-    parser.add_argument("--passage-reviews", type=int, default=15_000, help="IMDb reviews also seen as passages")
-    parser.add_argument("--seed", type=int, default=0)
+    for name, value in SETTINGS.items():
+        parser.add_argument(f"--{name}", type=int, default=value, help=f"(default: {value})")
     args = parser.parse_args(argv)
-    work = args.out.with_name(args.out.name + ".unfinished")
+    settings, work = {name: getattr(args, name) for name in SETTINGS}, args.out.with_name(args.out.name + ".unfinished")
+    if args.unlabelled and not args.teacher:
+        raise ValueError("Reviews without a label can only be used with a --teacher.")
 
     transformers.set_seed(args.seed)
     tokenizer = load_tokenizer(args.encoder)
-    train, validation = prepare(dict(zip(CORPORA, args.repeat, strict=True)), args.passage_reviews, args.seed)
-    model = BertCNN.from_encoder(
-        args.encoder,
-        dropout=args.dropout,
-        id2label=dict(enumerate(LABELS)),
-        label2id={label: i for i, label in enumerate(LABELS)},
-    )
+    train, validation = prepare(settings)
+    labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
+    model = BertCNN.from_encoder(args.encoder, dropout=0.1, **labels)
+    learned = encode(train, tokenizer).remove_columns("label").add_column("target", list(targets(train, args.teacher)))
     started = time.time()
-    trainer = Accuracies(
+    trainer = Classifying(
         model,
         TrainingArguments(
             work / "checkpoints",
@@ -125,10 +153,11 @@ def main(argv: list[str] | None = None) -> None:
             warmup_steps=200,
             weight_decay=0.01,
             train_sampling_strategy="group_by_length",
-            length_column_name="length",
             bf16=True,
             use_cpu=not torch.cuda.is_available(),
             dataloader_pin_memory=False,
+            remove_unused_columns=False,
+            label_names=["labels"],
             disable_tqdm=True,
             eval_strategy="steps",
             save_strategy="steps",
@@ -141,17 +170,17 @@ def main(argv: list[str] | None = None) -> None:
             seed=args.seed,
             report_to="none",
         ),
-        train_dataset=encode(train, tokenizer),
+        train_dataset=learned,
         eval_dataset={name: encode(rows, tokenizer) for name, rows in validation.items()},
-        data_collator=DataCollatorWithPadding(tokenizer),
+        data_collator=Collator(tokenizer),
         compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(1) == p.label_ids).mean())},
     )
     checkpoint = transformers.trainer_utils.get_last_checkpoint(work / "checkpoints") if work.is_dir() else None
     trainer.train(resume_from_checkpoint=checkpoint)
     scores = trainer.evaluate()
     save(model, tokenizer, work / "saved")
-    facts = {name: value for name, value in vars(args).items() if name not in ("out",)}
-    facts |= {"examples": len(train), "seconds": round(time.time() - started)}
+    facts = settings | {"examples": len(train), "learning_rate": args.learning_rate}
+    facts |= {"seconds": round(time.time() - started)}
     facts |= {"validation": {name.removeprefix("eval_"): round(value, 4) for name, value in scores.items()}}
     (work / "saved" / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
     measure(work / "saved")
@@ -161,23 +190,26 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{args.out}: {facts['examples']:,} examples in {facts['seconds'] / 60:.0f} minutes.")
 
 
+class Collator(DataCollatorWithPadding):
+    """A padded batch, without the column `length`, which is there for the sampler."""
+
+    def __call__(self, rows):
+        return super().__call__([{name: value for name, value in row.items() if name != "length"} for row in rows])
+
+
 def measure(folder: Path) -> dict[str, float]:
     """Accuracy of a saved classifier on the corpora's test splits, and on each phenomenon of matinee: accuracy.json."""
-    model, tokenizer = BertCNN.from_pretrained(folder), load_tokenizer(str(folder))
-    found = {}
+    model, tokenizer, found = BertCNN.from_pretrained(folder), load_tokenizer(str(folder)), {}
     for name in CORPORA:
         rows = load_dataset(name)["test"]
-        encoded = encode(rows, tokenizer).add_column(
-            "kind", rows["phenomenon"] if "matinee" in name else [""] * len(rows)
-        )
-        encoded = encoded.sort("length")  # batches of texts of about equal length
+        kinds = rows["phenomenon"] if name == "matinee" else [""] * len(rows)
+        encoded = encode(rows, tokenizer).add_column("kind", kinds).sort("length")
         correct = np.concatenate(
             [predict(model, inputs) == labels for inputs, labels in batches(encoded, tokenizer, 64)]
         )
         found[name] = round(float(correct.mean()), 4)
-        if "matinee" in name:
-            kinds = np.array(encoded["kind"])
-            found |= {f"{name}, {kind}": round(float(correct[kinds == kind].mean()), 4) for kind in sorted(set(kinds))}
+        for kind in sorted(set(kinds) - {""}):
+            found[f"{name}, {kind}"] = round(float(correct[np.array(encoded["kind"]) == kind].mean()), 4)
     (folder / "accuracy.json").write_text(json.dumps(found, indent=2) + "\n")
     return found
 
