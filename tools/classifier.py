@@ -83,7 +83,7 @@ def prepare(settings: dict):
 
 
 def targets(train: datasets.Dataset, teacher: str | None) -> np.ndarray:
-    """The probabilities to learn, (N, C): the teacher's where a label is not sure, else the mean of its and the label's."""
+    """What to learn, (N, C): the teacher's probabilities where a label is not sure, else their mean with the label."""
     labels, sure = np.array(train["label"]), np.array(train["sure"])
     hard = np.eye(len(LABELS))[labels]
     if teacher is None:
@@ -101,7 +101,7 @@ def targets(train: datasets.Dataset, teacher: str | None) -> np.ndarray:
 
 
 class Classifying(Trainer):
-    """Learns probabilities; evaluates on each corpus's validation split, and `accuracy` is the mean over the corpora."""
+    """Learns probabilities; evaluates on each corpus's validation split. `accuracy` is the mean over the corpora."""
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         target = inputs.pop("target", None)
