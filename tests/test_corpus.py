@@ -12,7 +12,7 @@ from companion.data import ASSETS, load_dataset
 SPLITS = ("train", "validation", "test")
 CORPORA = {
     "matinee": {
-        "sizes": (2066, 302, 302),
+        "sizes": (2820, 408, 420),
         "kinds": {"plain", "short", "negation", "contrast", "strength", "question"},
         "words": {"short": (1, 4), "": (3, 30)},
         "sentences": 2,
