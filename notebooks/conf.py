@@ -33,7 +33,8 @@ toc_object_entries = False
 nb_execution_mode = "off"
 nb_custom_formats = {".ipynb": "tools.book.read"}
 nb_merge_streams = True
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+html_math_renderer = "mathml"
 myst_heading_anchors = 3
 
 default_role = "code"  # docstrings quote code in single backticks

@@ -128,7 +128,7 @@ def test_the_companion_can_be_read_in_one_sitting():
 LAYERS = [  # a module imports from its own layer and from those above it
     {"config", "data", "encoders", "quiet"},
     {"pytorch_class", "pytorch_functional", "keras_class", "keras_functional"},
-    {"weights", "attribution", "display", "checks"},
+    {"weights", "attribution", "faithfulness", "display", "checks"},
     {"tasks"},
     {"study"},
 ]

@@ -158,21 +158,21 @@ def test_00_runs_from_top_to_bottom_and_nobody_is_asked_anything(page, server):
 BEFORE_THE_WIDGET = """
 from companion import display
 from companion.attribution import explain
+from companion.encoders import load_tokenizer
 from companion.pytorch_class import BertCNN
 
 display.setup()
-names, text = ["negative", "positive"], "A warm, funny film."
-model = BertCNN.from_encoder(num_labels=2)
+names = ["negative", "positive"]
+model, tokenizer = BertCNN.from_encoder("embedded", num_labels=2), load_tokenizer("embedded")
 """.strip()
 
 
 def save_widget_of_09(path: Path):
-    """Its widget and the `lit` that this calls, as they stand; the model is untrained, which shows as well."""
+    """The cell of its widget, as it stands; the model is untrained, which shows as well."""
     cells = nbformat.read(series.notebooks(["09"])[0], as_version=4).cells
-    lit = next(cell for cell in cells if "def lit(" in cell.source)
     widget = next(cell for cell in cells if "widget" in cell.metadata.get("tags", []))
     before = nbformat.v4.new_code_cell(BEFORE_THE_WIDGET)
-    series.save(nbformat.v4.new_notebook(cells=[before, lit, widget], metadata=series.METADATA), path)
+    series.save(nbformat.v4.new_notebook(cells=[before, widget], metadata=series.METADATA), path)
 
 
 def test_the_widget_of_09_answers_to_a_sentence(page, server):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
@@ -170,7 +171,15 @@ class LinkRepository(SphinxTransform):
         return path if is_a_path and path.exists() and path.is_relative_to(series.ROOT.resolve()) else None
 
 
+def show_formula(writer, node) -> None:
+    """MathML, which browsers show by themselves: the usual renderer, MathJax, is loaded from another site."""
+    block = isinstance(node, nodes.math_block)
+    writer.body.append(tex2mathml(node.astext(), as_block=block))
+    raise nodes.SkipNode
+
+
 def setup(app):
+    app.add_html_math_renderer("mathml", (show_formula, None), (show_formula, None))
     app.connect("source-read", list_coursework)
     app.connect("autodoc-process-docstring", layout)
     app.add_transform(NameBadges)
