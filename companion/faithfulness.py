@@ -22,10 +22,10 @@ def word_scores(model, texts, method: str, tokenizer=None, seed: int = 0) -> lis
     """How much each word speaks for the predicted class, by one of `METHODS`: N arrays (W,).
 
     filters: what each window adds (see `explain`), divided equally among its tokens; adds up to the difference less
-    the bias. integrated gradients: Sundararajan et al. 2017, from [MASK] in place of each token to the text; adds up to
-    the difference less that of the masked text, as closely as `STEPS` allow. occlusion: the fall of the difference
-    when the word alone is deleted. gradient x input: at the word embeddings. attention: what the word gets in the last
-    layer, over heads and queries. random: uniform, with `seed`.
+    the bias, if each window holds a word. integrated gradients: Sundararajan et al. 2017, from [MASK] in place of each
+    token to the text; adds up to the difference less that of the masked text, as closely as `STEPS` allow. occlusion:
+    the fall of the difference when the word alone is deleted. gradient x input: at the word embeddings. attention:
+    what the word gets in the last layer, over heads and queries. random: uniform, with `seed`.
     """
     tokenizer, words = _check(model, texts, tokenizer)
     if method not in METHODS:
@@ -123,7 +123,7 @@ def _share(explanation, label: int, against: int, length: int) -> np.ndarray:
     values, scores = explanation.values[label] - explanation.values[against], np.zeros(length)
     for (start, size), value in zip(explanation.read, values, strict=True):
         inside = start + np.flatnonzero(explanation.offsets[start : start + size].any(axis=1))  # not [CLS], not [SEP]
-        scores[inside] += value / len(inside)
+        scores[inside] += value / max(len(inside), 1)
     return scores
 
 

@@ -78,7 +78,8 @@ def test_an_ngram_is_shared_among_its_own_words(model, tokenizer):
     assert set(np.flatnonzero(scores)) <= read
 
 
-@pytest.mark.parametrize("method", ["filters", "integrated gradients", "occlusion", "gradient x input"])
+# Not gradient x input: layer normalization ignores the length of its input, so the gradient has no part along it.
+@pytest.mark.parametrize("method", ["filters", "integrated gradients", "occlusion"])
 def test_the_word_that_decides_is_found(oracle, tokenizer, method):
     for text, scores in zip(ORACLE, word_scores(oracle, ORACLE, method, tokenizer), strict=True):
         assert text.split()[scores.argmax()] == "good"
