@@ -75,14 +75,14 @@ def test_intervals_cover_the_truth_at_their_rate(seeds, spread, noise, gain):
         ours, theirs = right(rng, (0.8 + gain, 0.8), **how)
         low, high = estimate(ours.astype(float) - theirs).interval()
         covered.append(low <= truth <= high)
-    assert 0.93 <= np.mean(covered) <= 0.975
+    assert 0.93 <= np.mean(covered) <= 0.97
 
 
 @pytest.mark.parametrize("seeds, spread, noise, gain", SCENARIOS[::3])
 def test_intervals_of_an_accuracy_cover_the_truth_at_their_rate(seeds, spread, noise, gain):
     rng, how = np.random.default_rng(2), {"seeds": seeds, "examples": 400, "spread": spread, "noise": noise}
     found = [estimate(*right(rng, (0.8,), **how)).interval() for _ in range(2000)]
-    assert 0.93 <= np.mean([low <= expected(0.8, spread) <= high for low, high in found]) <= 0.975
+    assert 0.93 <= np.mean([low <= expected(0.8, spread) <= high for low, high in found]) <= 0.97
 
 
 @pytest.mark.parametrize("seeds, spread", [(3, 0.05), (5, 0.1), (10, 0.0)])
@@ -158,8 +158,8 @@ def verdicts(repetitions, seed, gain, **how):
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_false_alarms_stay_at_their_rate(seeds):
-    found = verdicts(500, 8, 0.0, seeds=seeds, spread=0.03)
-    assert np.mean([c.verdict in ("better", "worse") for c in found]) <= 0.075  # 5%, and what 500 repetitions may stray
+    found = verdicts(500, 8, 0.0, seeds=seeds, examples=2000, spread=0.025)
+    assert np.mean([c.verdict in ("better", "worse") for c in found]) <= 0.07  # 5%, and what 500 repetitions may stray
 
 
 @pytest.mark.parametrize("sign, verdict", [(1, "better"), (-1, "worse")])
