@@ -11,7 +11,6 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from scipy.stats import t
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 
 MARGIN = 0.01  # a difference of less than one point does not matter in practice
 LEVEL = 0.05
@@ -141,8 +140,11 @@ def exact_mcnemar(labels, ours, theirs) -> float:
 
 
 def holm(p_values) -> np.ndarray:
-    """P-values corrected for their number (Holm 1979)."""
-    return multipletests(p_values, method="holm")[1]
+    """P-values corrected for their number (Holm 1979). statsmodels' own collects garbage at each call, which is slow."""
+    p_values = np.asarray(p_values, float)
+    order, corrected = np.argsort(p_values), np.empty(len(p_values))
+    corrected[order] = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1)).clip(max=1)
+    return corrected
 
 
 def calibration_error(labels, log_odds, bins: int = 10) -> float:
