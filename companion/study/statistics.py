@@ -140,7 +140,7 @@ def exact_mcnemar(labels, ours, theirs) -> float:
 
 
 def holm(p_values) -> np.ndarray:
-    """P-values corrected for their number (Holm 1979). statsmodels' own collects garbage at each call, which is slow."""
+    """P-values corrected for their number (Holm 1979). That of statsmodels collects garbage at each call: slow."""
     p_values = np.asarray(p_values, float)
     order, corrected = np.argsort(p_values), np.empty(len(p_values))
     corrected[order] = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1)).clip(max=1)
