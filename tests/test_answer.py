@@ -8,11 +8,11 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, t
 
 from companion.study import answer, results
-from companion.study.specs import HEADS
-from companion.study.statistics import compare
+from companion.study.specs import HEADS, MAIN, NO_BERT, REGIMES
+from companion.study.statistics import VERDICTS, compare
 
 ROOT = Path(__file__).parent.parent
 RT, SST2, SST5, TREC, IMDB = answer.DATASETS
@@ -269,7 +269,7 @@ def shown():
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             texts.append(output.get("text") or data.get("text/markdown") or data.get("text/html") or "")
-    return texts, *answer.read_results()
+    return texts, *results.read_results(encoder="embedded")
 
 
 def html_tables(texts) -> list[pd.DataFrame]:
@@ -337,16 +337,19 @@ def gain_of(examples, dataset, ours, theirs) -> pd.DataFrame:
     return (second - first).dropna()
 
 
-def in_closed_form(values) -> tuple[float, float]:
-    """(mean, standard error) of values (S, N), in points. The variances over seeds, over examples and of what is left
-    add up; so they do in a bootstrap of both."""
+def by_hand(values) -> tuple[float, float, float]:
+    """(mean, standard error, degrees of freedom) of values (S, N), in points, from three sums of squares."""
     values = 100 * np.asarray(values, float)
-    (seeds, size), (over_seeds, over_examples) = values.shape, (values.mean(axis=1), values.mean(axis=0))
-    rest = values - over_examples - over_seeds[:, None] + values.mean()
-    variance = over_examples.var() / size
-    if seeds > 1:
-        variance += over_seeds.var(ddof=1) / seeds + (rest**2).mean() / size / (seeds - 1)
-    return values.mean(), np.sqrt(variance)
+    if len(values) == 1:
+        return values.mean(), values.std(ddof=1) / np.sqrt(values.size), values.size - 1
+    seeds, size = values.shape
+    of_seeds, of_examples = size * values.mean(axis=1).var(ddof=1), seeds * values.mean(axis=0).var(ddof=1)
+    free = np.array([seeds - 1, size - 1, (seeds - 1) * (size - 1)])
+    rest = (values.var() * values.size - of_seeds * free[0] - of_examples * free[1]) / free[2]
+    variance = max(of_seeds + of_examples - rest, rest / 4)
+    squares = np.array([of_seeds * (1 + 6 / free[0] ** 2), of_examples, rest])
+    freedom = max(squares[0] + squares[1] - rest, variance) ** 2 / (squares**2 / free).sum()
+    return values.mean(), np.sqrt(variance / values.size), freedom
 
 
 def printed_p(table) -> pd.Series:
@@ -354,30 +357,31 @@ def printed_p(table) -> pd.Series:
     return table["p"].str.removeprefix("< ").astype(float)
 
 
-def verdict_in_closed_form(mean, error) -> str | None:
-    """By normal intervals; None where that is too close to call."""
-    limits = np.abs([abs(mean) + 1.645 * error - 1, abs(mean) - 1.96 * error])
-    if limits.min() < 0.15:
-        return None
-    if abs(mean) + 1.645 * error < 1:
-        return "no difference that matters"
-    return "cannot tell" if abs(mean) < 1.96 * error else "helps" if mean > 0 else "hurts"
+def quantile(level, freedom):
+    return t.ppf(level, freedom)
 
 
 @pytest.mark.parametrize("number, regime", [(0, "frozen"), (1, "fine-tuned")])
-def test_intervals_are_those_of_a_bootstrap_in_closed_form(shown, number, regime):
+def test_intervals_and_verdicts_follow_from_the_file(shown, number, regime):
     texts, _, examples = shown
     names = {short: dataset for dataset, short in answer.DATASETS.items()}
-    table, alone = [t for t in html_tables(texts) if "verdict" in t][number], []
+    table, differs, equal = [t for t in html_tables(texts) if "verdict" in t][number], [], []
     for _, row in table.iterrows():
-        mean, error = in_closed_form(gain_of(examples, names[row["dataset"]], ("cnn", regime), (row["rival"], regime)))
+        gain = gain_of(examples, names[row["dataset"]], ("cnn", regime), (row["rival"], regime))
+        mean, error, freedom = by_hand(gain)
         low, high = map(float, row["95% interval"].split(" to "))
-        assert low == pytest.approx(mean - 1.96 * error, abs=0.3)
-        assert high == pytest.approx(mean + 1.96 * error, abs=0.3)
-        assert float(row["detectable"]) == pytest.approx(2.80 * error, rel=0.05, abs=0.07)
-        assert verdict_in_closed_form(mean, error) in (row["verdict"], None)
-        alone.append(2 * norm.sf(abs(mean) / error))
-    assert printed_p(table).tolist() == pytest.approx(holm_by_hand(alone), rel=0.5, abs=0.02)
+        half = quantile(0.975, freedom) * error
+        assert float(row["difference"]) == pytest.approx(mean, abs=0.051)
+        assert (low, high) == (pytest.approx(mean - half, abs=0.051), pytest.approx(mean + half, abs=0.051))
+        detectable = (quantile(0.975, freedom) + quantile(0.8, freedom)) * error
+        assert float(row["detectable"]) == pytest.approx(detectable, abs=0.051)
+        differs.append(2 * t.sf(abs(mean) / error, freedom))
+        equal.append(t.sf((1 - abs(mean)) / error, freedom))
+    assert printed_p(table).tolist() == pytest.approx(holm_by_hand(differs), abs=0.001)
+    for (_, row), p_value, p_equal in zip(table.iterrows(), holm_by_hand(differs), holm_by_hand(equal), strict=True):
+        sign = "better" if float(row["difference"]) > 0 else "worse"
+        wanted = "no difference that matters" if p_equal < 0.05 else sign if p_value < 0.05 else "inconclusive"
+        assert row["verdict"] == wanted
 
 
 def test_the_intervals_of_accuracies_follow_from_the_file(shown):
@@ -386,18 +390,19 @@ def test_the_intervals_of_accuracies_follow_from_the_file(shown):
     for _, row in table.iterrows():
         for dataset, short in answer.DATASETS.items():
             if row[short]:
-                mean, error = in_closed_form(1 - wrong(examples, dataset, row["head"], row["regime"]).astype(int))
+                mean, error, freedom = by_hand(1 - wrong(examples, dataset, row["head"], row["regime"]).astype(int))
+                half = quantile(0.975, freedom) * error
                 score, low, _, high = re.fullmatch(r"(\S+) \((\S+) (-) (\S+)\)", row[short]).groups()
                 assert float(score) == pytest.approx(mean, abs=0.051)
-                assert float(low) == pytest.approx(mean - 1.96 * error, abs=0.3)
-                assert float(high) == pytest.approx(mean + 1.96 * error, abs=0.3)
+                assert float(low) == pytest.approx(mean - half, abs=0.051)
+                assert float(high) == pytest.approx(mean + half, abs=0.051)
 
 
 @pytest.mark.parametrize(
     "regime, printed, ours, theirs",
     [
         (regime, *pair)
-        for regime in answer.REGIMES
+        for regime in REGIMES
         for pair in (
             ("CNN against static_cnn", "cnn", "static_cnn"),
             ("CNN against tfidf", "cnn", "tfidf"),
@@ -408,23 +413,19 @@ def test_the_intervals_of_accuracies_follow_from_the_file(shown):
 def test_the_sentences_on_other_rivals_follow_from_the_file(shown, regime, printed, ours, theirs):
     texts, _, examples = shown
     line = next(line for text in texts for line in text.splitlines() if re.match(rf"{regime} +{printed} *:", line))
-    rival = (theirs, "trained" if theirs in answer.NO_BERT else regime)
-    found = [in_closed_form(gain_of(examples, dataset, (ours, regime), rival)) for dataset in answer.DATASETS]
+    rival = (theirs, "trained" if theirs in NO_BERT else regime)
+    means = [by_hand(gain_of(examples, dataset, (ours, regime), rival))[0] for dataset in answer.DATASETS]
     low, high = map(float, re.search(r"\((\S+) to (\S+) points\)", line).groups())
-    means = [mean for mean, _ in found]
     assert (low, high) == (pytest.approx(min(means), abs=0.051), pytest.approx(max(means), abs=0.051))
-    assert f"of {len(found)} datasets" in line
-    verdicts = [verdict_in_closed_form(*one) for one in found]
-    for verdict in answer.VERDICTS:  # some are too close to call without draws
-        count = int((re.search(rf"{verdict} on (\d)", line) or [0, 0])[1])
-        assert verdicts.count(verdict) <= count <= verdicts.count(verdict) + verdicts.count(None)
+    assert "of 3 sources" in line
+    assert sum(int((re.search(rf"{verdict} on (\d)", line) or [0, 0])[1]) for verdict in VERDICTS) == 3
 
 
-@pytest.mark.parametrize("regime", answer.REGIMES)
+@pytest.mark.parametrize("regime", REGIMES)
 @pytest.mark.parametrize("rival", ["mean", "mlp"])
 def test_the_sentences_on_macro_f1_follow_from_the_file(shown, regime, rival):
     texts, cells, _ = shown
-    pattern = rf"{regime} +CNN against {rival} *: (.*)\((\S+) to (\S+) points\); hurts on: (.*)"
+    pattern = rf"{regime} +CNN against {rival} *: (.*)\((\S+) to (\S+) points\); worse on: (.*)"
     said, low, high, hurt = next(
         found.groups() for text in texts for line in text.splitlines() if (found := re.match(pattern, line))
     )
@@ -433,7 +434,7 @@ def test_the_sentences_on_macro_f1_follow_from_the_file(shown, regime, rival):
     assert float(low) == pytest.approx(min(gains.values()), abs=0.051)
     assert float(high) == pytest.approx(max(gains.values()), abs=0.051)
     hurt = [] if hurt == "none" else hurt.split(", ")
-    assert all(gains[short] < 0 for short in hurt) and (f"hurts on {len(hurt)}" in said) == bool(hurt)
+    assert all(gains[short] < 0 for short in hurt)
 
 
 def test_our_rows_beside_published_ones_follow_from_the_file(shown):
@@ -453,7 +454,7 @@ def test_precision_and_cost_follow_from_the_file(shown):
     assert hardware.endswith("bf16") and any(f"all on: {hardware}" in text for text in texts)
     said = next(text for text in texts if "the whole comparison" in text)
     whole, hours, days = (float(re.search(rf"{what} (\S+)", said)[1]) for what in ("comparison", "seeds:", "some"))
-    chosen = cells[cells["dataset"].isin(answer.DATASETS) & cells["head"].isin([*HEADS, *answer.NO_BERT])]
+    chosen = cells[cells["dataset"].isin(answer.DATASETS) & cells["head"].isin(MAIN)]
     assert whole == pytest.approx(chosen["seconds"].sum() / 3600, abs=0.051)
     means = chosen.groupby(["regime", "dataset", "head"])["seconds"].mean()["fine-tuned"]
     tuned = 5 * sum(seconds for (dataset, _), seconds in means.items() if "trec" not in dataset)
@@ -480,43 +481,17 @@ def test_the_seeds_that_pass_the_stricter_test_are_counted_right(shown, number, 
     assert [row["significant"].split()[0] for _, row in table.iterrows()] == [str(passed[i]) for i in table.index]
 
 
-@pytest.mark.parametrize("number, regime", [(0, "frozen"), (1, "fine-tuned")])
-def test_every_difference_and_verdict_follows_from_the_file(shown, number, regime):
-    texts, cells, _ = shown
-    table = [t for t in html_tables(texts) if "verdict" in t][number]
-    accuracy = cells[cells["regime"] == regime].set_index(["dataset", "head", "seed"]).sort_index()["accuracy"] * 100
-    names = {dataset.split("/")[-1].removesuffix("@5000"): dataset for dataset in cells["dataset"].unique()}
-    assert len(table) >= 16
-    for _, row in table.iterrows():
-        ours, theirs = (accuracy[names[row["dataset"]], head] for head in ("cnn", row["rival"]))
-        difference = (ours - theirs).mean()  # of the seeds that both have
-        assert float(row["difference"]) == pytest.approx(difference, abs=0.051)
-        low, high = map(float, row["95% interval"].split(" to "))
-        assert low <= float(row["difference"]) <= high
-        if low > 0 or high < 0:
-            assert row["verdict"] in ("helps" if low > 0 else "hurts", "no difference that matters")
-        else:
-            assert row["verdict"] in ("cannot tell", "no difference that matters") or 0 in (low, high)
-
-
-def test_the_verdict_counts_what_the_tables_say(shown):
-    texts, _, _ = shown
-    said = next(text for text in texts if "With a frozen encoder" in text)
-    tables = [t.assign(p_value=printed_p(t)) for t in html_tables(texts) if "verdict" in t]
-    for rival, what in answer.RIVALS.items():
-        lines = [line for line in said.splitlines() if f"against {what}:" in line]
-        assert len(lines) == 2
-        for line, table in zip(lines, tables, strict=True):
-            counts = table.loc[table["rival"] == rival, "verdict"].value_counts()
-            assert all(f"{verdict} on {count}" in line for verdict, count in counts.items())
-            assert line.endswith(f"{answer.advice(table[table['rival'] == rival])}.")
-    for head, what in answer.NO_BERT.items():  # and as it is printed further above
-        printed = [
-            line for text in texts for line in text.splitlines() if re.match(rf"\S+ +CNN against {head} *:", line)
-        ]
-        lines = [line for line in said.splitlines() if f"against {what}:" in line]
-        assert len(lines) == 2
-        assert [p.split(": ", 1)[1] for p in printed] == [line.split(": ", 1)[1].removesuffix(".") for line in lines]
+def test_the_verdict_is_the_rule_applied_to_the_file(shown):
+    """Which head is put on which encoder, by the tables that the text does not show."""
+    texts, _, examples = shown
+    said = next(text for text in texts if "On a frozen encoder, put" in text)
+    for regime in REGIMES:
+        table = answer.headline(examples, regime)
+        head = answer.pick(table)
+        assert f"On a {regime} encoder, put {HEADS[head].label}**" in said
+        without = table[table["head"].eq(head) & table["rival"].eq("tfidf")]
+        assert answer.sentence(without) in said
+        assert f"with {regime} `embedded` {100 * table['detectable'].median():.1f}" in said
 
 
 def printed_gains(shown, pattern) -> list[re.Match]:
@@ -544,7 +519,7 @@ def test_the_learning_curve_follows_from_the_file(shown):
 
 
 def test_where_the_gain_moves_with_length_follows_from_the_file(shown):
-    """By another way than draws: of each seed the gain on the longest part minus that on the shortest."""
+    """The gain on the longest part minus that on the shortest."""
     texts, _, examples = shown
     names, said, last = {short: dataset for dataset, short in answer.DATASETS.items()}, {}, None
     for line in (line for text in texts for line in text.splitlines()):
@@ -556,17 +531,17 @@ def test_where_the_gain_moves_with_length_follows_from_the_file(shown):
     assert len(said) == 2 * len(answer.DATASETS)
     for (regime, short), ends in said.items():
         gain = gain_of(examples, names[short], ("cnn", regime), ("mean", regime)).to_numpy()
-        (_, first), *_, (_, last) = answer.length_parts(examples, names[short])
+        (_, first), *_, (_, last) = results.length_parts(examples, names[short])
+        weights = np.zeros(gain.shape[1])  # the mean over all texts is then the long ones' mean minus the short ones'
+        weights[last], weights[first] = gain.shape[1] / len(last), -gain.shape[1] / len(first)
+        mean, error, freedom = by_hand(weights * gain)
         by_seed = 100 * (gain[:, last].mean(axis=1) - gain[:, first].mean(axis=1))
-        variance = by_seed.var(ddof=1) / len(gain) + sum(
-            in_closed_form(gain[:, part])[1] ** 2 - (100 * gain[:, part].mean(axis=1)).var(ddof=1) / len(gain)
-            for part in (first, last)
-        )
-        low, high = by_seed.mean() + np.array([-1.96, 1.96]) * np.sqrt(variance)
+        assert mean == pytest.approx(by_seed.mean())
+        low, high = mean + np.array([-1, 1]) * quantile(0.975, freedom) * error
         if ends:
-            assert ends == (pytest.approx(low, abs=1), pytest.approx(high, abs=1))
+            assert ends == (pytest.approx(low, abs=0.051), pytest.approx(high, abs=0.051))
         else:
-            assert low < 0.3 and high > -0.3
+            assert low < 0.051 and high > -0.051
 
 
 def test_the_gain_by_length_keeps_texts_of_one_length_together(shown):

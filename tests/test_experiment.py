@@ -356,6 +356,22 @@ def test_results_from_before_recipes_are_read(results, tmp_path):
     assert not cells["versions"].str.contains("settings").any()
 
 
+def test_old_results_are_replaced_one_by_one(arguments, results, tmp_path):
+    """Files from before recipes: the first new cell gives them the column, and old rows stay marked."""
+    rows = pd.read_csv(results / "heads.csv")
+    rows["versions"] += ", settings 12345678"
+    rows.drop(columns="recipe").to_csv(tmp_path / "heads.csv", index=False)
+    pd.read_parquet(results / "predictions.parquet").drop(columns="recipe").to_parquet(tmp_path / "predictions.parquet")
+    line = [*arguments, "--results", str(tmp_path)]
+    with pytest.raises(ValueError, match="trainings by other recipes"):
+        command.main(line)
+    command.main([*line, "--heads", "tfidf", "--replace"])
+    cells, examples = results_file.read_results(tmp_path)
+    for found in (cells, examples):
+        old = found["recipe"].eq("legacy-12345678")
+        assert (old == found["head"].ne("tfidf")).all() and len(found) % len(rows) == 0
+
+
 def test_results_of_one_encoder(results, random_encoder):
     cells, examples = results_file.read_results(results, Path(random_encoder).name)
     assert len(cells) and results_file.encoders(examples) == [Path(random_encoder).name]

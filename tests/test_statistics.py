@@ -8,6 +8,7 @@ import pytest
 import statsmodels.formula.api as smf
 from scipy.stats import norm, t
 from sklearn.metrics import accuracy_score, f1_score
+from statsmodels.stats.multitest import multipletests
 
 from companion.study.statistics import (
     MARGIN,
@@ -75,14 +76,14 @@ def test_intervals_cover_the_truth_at_their_rate(seeds, spread, noise, gain):
         ours, theirs = right(rng, (0.8 + gain, 0.8), **how)
         low, high = estimate(ours.astype(float) - theirs).interval()
         covered.append(low <= truth <= high)
-    assert 0.93 <= np.mean(covered) <= 0.975
+    assert 0.93 <= np.mean(covered) <= 0.97
 
 
 @pytest.mark.parametrize("seeds, spread, noise, gain", SCENARIOS[::3])
 def test_intervals_of_an_accuracy_cover_the_truth_at_their_rate(seeds, spread, noise, gain):
     rng, how = np.random.default_rng(2), {"seeds": seeds, "examples": 400, "spread": spread, "noise": noise}
     found = [estimate(*right(rng, (0.8,), **how)).interval() for _ in range(2000)]
-    assert 0.93 <= np.mean([low <= expected(0.8, spread) <= high for low, high in found]) <= 0.975
+    assert 0.93 <= np.mean([low <= expected(0.8, spread) <= high for low, high in found]) <= 0.97
 
 
 @pytest.mark.parametrize("seeds, spread", [(3, 0.05), (5, 0.1), (10, 0.0)])
@@ -158,15 +159,16 @@ def verdicts(repetitions, seed, gain, **how):
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_false_alarms_stay_at_their_rate(seeds):
-    found = verdicts(500, 8, 0.0, seeds=seeds, spread=0.03)
-    assert np.mean([c.verdict in ("better", "worse") for c in found]) <= 0.075  # 5%, and what 500 repetitions may stray
+    found = verdicts(500, 8, 0.0, seeds=seeds, examples=2000, spread=0.025)
+    assert np.mean([c.verdict in ("better", "worse") for c in found]) <= 0.07  # 5%, and what 500 repetitions may stray
 
 
-@pytest.mark.parametrize("sign, verdict", [(1, "better"), (-1, "worse")])
-def test_an_effect_of_the_detectable_size_is_found_four_times_in_five(sign, verdict):
-    detectable = np.median([c.detectable for c in verdicts(100, 9, 0.0, spread=0.03)])
-    found = verdicts(150, 10, sign * detectable, spread=0.03)
-    assert 0.68 <= np.mean([c.verdict == verdict for c in found]) <= 0.95
+def test_an_effect_of_the_detectable_size_is_found_four_times_in_five():
+    detectable, rng = np.median([c.detectable for c in verdicts(100, 9, 0.0, spread=0.03)]), np.random.default_rng(10)
+    pairs = [classifiers(rng, detectable, spread=0.03) for _ in range(150)]
+    better = [compare(labels, ours, theirs).verdict for labels, ours, theirs in pairs]
+    worse = [compare(labels, theirs, ours).verdict for labels, ours, theirs in pairs]
+    assert 0.68 <= better.count("better") / 150 <= 0.95 and better.count("better") == worse.count("worse")
 
 
 def test_no_difference_is_a_finding_where_there_is_enough_data():
@@ -184,6 +186,11 @@ def test_a_difference_at_the_margin_is_seldom_called_none(seeds):
 
 def test_little_data_is_inconclusive():
     assert [c.verdict for c in verdicts(50, 14, 0.01, seeds=3, examples=100)].count("inconclusive") >= 40
+
+
+def test_holm_is_that_of_statsmodels():
+    for p_values in ([0.03], [0.01, 0.04, 0.03, 0.005], [0.2, 0.2, 0.9], [0.0, 1.0]):
+        assert holm(p_values).tolist() == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
 
 
 def test_mcnemar_and_holm_keep_their_rate():

@@ -2,7 +2,7 @@
 
 The README's figure, notebooks/answer.svg, is drawn from the same files.
 
-    python tools/cards.py            # after companion.pretrain and companion.experiment
+    python tools/cards.py            # after tools.pretrain and companion.study
     python tools/cards.py --check    # does every card say what the files say?
 
 A number stands between two markers: <!-- name --> and <!-- / -->.
@@ -16,12 +16,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from companion import answer, display
+from companion import display
+from companion.study import answer
+from companion.study.results import encoders, of_encoder, read_results
+from companion.study.specs import REGIMES
 
 ROOT = Path(__file__).parent.parent
 ASSETS, RESULTS = ROOT / "companion" / "assets", ROOT / "notebooks" / "results"
 PICTURE = ROOT / "notebooks" / "answer.svg"
-RIVALS, LABELS = ("mean", "mlp"), {"mean": "the mean", "mlp": "a layer of its size"}
+RIVALS = {"mean": "the mean", "token_mlp": "a dense layer per token", "mlp": "an MLP of its size"}  # two are drawn
 PROBED = ["cornell-movie-review-data/rotten_tomatoes", "SetFit/sst2", "CogComp/trec"]
 ROWS = {
     ("tfidf", "trained"): "TF-IDF + logistic regression, no BERT",
@@ -42,7 +45,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def probe() -> str:
-    rows = pd.read_csv(RESULTS / "heads.csv")
+    rows, _ = read_results(RESULTS, "embedded")
     table = rows.pivot_table("accuracy", ["head", "regime"], "dataset")
     names = {name: name.split("/")[1] for name in PROBED}
     table = table.loc[list(ROWS), list(names)].rename(columns=names)
@@ -53,8 +56,8 @@ def probe() -> str:
 
 
 def by_phenomenon() -> str:
-    examples = pd.read_parquet(RESULTS / "predictions.parquet")
-    examples = examples[examples["dataset"] == "matinee-hard"]
+    _, examples = read_results(RESULTS, "embedded")
+    examples = examples[examples["dataset"] == "matinee-hard"].copy()
     lines = (ASSETS / "matinee-hard" / "test.jsonl").read_text(encoding="utf-8").splitlines()
     phenomena = [json.loads(line)["phenomenon"] for line in lines]
     examples["right"] = examples["label"] == examples["prediction"]
@@ -79,26 +82,35 @@ def pretraining() -> str:
 
 @cache
 def compared() -> dict[str, pd.DataFrame]:
-    """By regime: the CNN against its rivals, and against what does without BERT, on all datasets measured."""
-    cells, examples = answer.read_results(RESULTS)
-    datasets = [dataset for dataset in answer.DATASETS if dataset in set(cells["dataset"])]
-    found = {}
-    for regime in answer.REGIMES:  # in the two tables of notebook 08, for each of which p-values are corrected
-        rivals, others = [(rival, regime) for rival in answer.RIVALS], [(head, "trained") for head in answer.NO_BERT]
-        tables = [answer.comparisons(examples, datasets, ("cnn", regime), heads) for heads in (rivals, others)]
-        found[regime] = pd.concat(tables)
-    return found
+    """By regime: all comparisons behind the verdict, with the embedded encoder."""
+    _, examples = read_results(RESULTS, "embedded")
+    return {regime: answer.headline(examples, regime) for regime in REGIMES}
+
+
+@cache
+def drawn() -> list[str]:
+    """The two rivals that the figure shows: the first of RIVALS that were measured in each regime."""
+    measured = [set(answer.between(table, "cnn", rival)["rival"]) for table in compared().values() for rival in RIVALS]
+    everywhere = [rival for rival in RIVALS if sum(rival in found for found in measured) == len(compared())]
+    return everywhere[:2]
 
 
 def verdict() -> str:
+    cells, examples = read_results(RESULTS)
+    datasets = [dataset for dataset in answer.DATASETS if dataset in set(cells["dataset"])]
+    sources = len({answer.source(dataset) for dataset in datasets})
     seeds = []
-    for regime, table in compared().items():
-        counted = table.loc[table["rival"].isin(RIVALS), "seeds"]
-        counts = sorted({counted.min(), counted.max()})
-        seeds.append(f"{' to '.join(map(str, counts))} {regime}")
-    datasets = compared()["frozen"]["dataset"].nunique()
-    facts = f"{datasets} datasets; seeds: {', '.join(seeds)}; accuracy on test, 95% intervals, a margin of one point."
-    return f"{answer.verdict(compared(), (*RIVALS, *answer.NO_BERT))}\n\n{facts}"
+    for encoder in encoders(cells):
+        rows = of_encoder(cells, encoder)
+        rows = rows[rows["dataset"].isin(datasets) & rows["head"].eq("cnn")]
+        for regime, counts in rows.groupby(["regime", "dataset"]).size().groupby("regime", sort=False):
+            number = " to ".join(map(str, sorted({counts.min(), counts.max()})))
+            seeds.append(f"{number} {regime} with `{encoder}`")
+    facts = (
+        f"{len(datasets)} datasets from {sources} sources; seeds of the CNN: {', '.join(seeds)}; accuracy on test; "
+        "verdicts after Holm's correction; a margin of one point."
+    )
+    return f"{answer.verdict(examples)}\n\n{facts}"
 
 
 def picture() -> str:
@@ -109,8 +121,8 @@ def picture() -> str:
 def described() -> str:
     words = []
     for regime, table in compared().items():
-        for rival in RIVALS:
-            rows = table[table["rival"] == rival]
+        for rival in drawn():
+            rows = answer.between(table, "cnn", rival)
             gains = [f"{answer.DATASETS[row.dataset]} {answer.points(row.difference)}" for row in rows.itertuples()]
             words.append(f"{regime}, against {rival}: {', '.join(gains)}")
     return f"What the CNN gains, in points of accuracy with 95% intervals. {'; '.join(words)}."
@@ -125,11 +137,11 @@ def draw() -> None:
     fig, axes = plt.subplots(1, 2, figsize=(8.5, 2.9), sharex=True, sharey=True)
     for ax, (regime, table) in zip(axes, compared().items(), strict=True):
         datasets = list(dict.fromkeys(table["dataset"]))
-        for shift, rival, marker, colour in zip((-0.14, 0.14), RIVALS, "os", display.PALETTE, strict=False):
-            rows = table[table["rival"] == rival].set_index("dataset").reindex(datasets)
+        for shift, rival, marker, colour in zip((-0.14, 0.14), drawn(), "os", display.PALETTE, strict=False):
+            rows = answer.between(table, "cnn", rival).set_index("dataset").reindex(datasets)
             places = [place + shift for place in range(len(datasets))]
             ax.hlines(places, 100 * rows["low"], 100 * rows["high"], color=colour, lw=2)
-            ax.plot(100 * rows["difference"], places, marker, color=colour, label=f"minus {LABELS[rival]}")
+            ax.plot(100 * rows["difference"], places, marker, color=colour, label=f"minus {RIVALS[rival]}")
         ax.axvspan(-1, 1, color="#E69F00", alpha=0.2, lw=0)
         ax.axvline(0, color="black", lw=0.8)
         ax.set(title=f"CNN on the {regime} encoder", xlabel="points of accuracy")

@@ -225,6 +225,7 @@ def save(model: BertCNN, tokenizer, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
     config["dtype"] = config["encoder_config"]["dtype"] = "float32"
+    config["encoder_config"].pop("_name_or_path", None)  # no path of this machine
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 

@@ -37,11 +37,20 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def read_predictions(path: Path) -> pd.DataFrame:
     """predictions.parquet, with a recipe for each row: the one in heads.csv where the file is older than recipes."""
-    rows = pd.read_parquet(path, read_dictionary=NAMES)
-    if "recipe" not in rows:
-        recipes = read_table(path.with_name("heads.csv"))["recipe"].unique()
-        rows["recipe"] = pd.Categorical.from_codes(np.zeros(len(rows), "int8"), recipes[:1])
-    return rows[EXAMPLES]
+    return _with_recipe(pd.read_parquet(path, read_dictionary=NAMES), path)[EXAMPLES]
+
+
+def read_said(path: Path) -> pd.DataFrame:
+    """log_odds.parquet, with a recipe for each row."""
+    return _with_recipe(pd.read_parquet(path), path)
+
+
+def _with_recipe(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+    if "recipe" in rows:
+        return rows
+    names = read_table(path.with_name("heads.csv"))["recipe"].unique()
+    recipe = next((name for name in names if name.startswith("legacy-")), "legacy-")
+    return rows.assign(recipe=pd.Categorical.from_codes(np.zeros(len(rows), "int8"), [recipe]))
 
 
 def read_results(folder: Path | None = None, encoder: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -67,9 +76,9 @@ def of_encoder(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
     return rows[rows["encoder"].isin(wanted)]
 
 
-def read_log_odds(folder: Path | None = None) -> pd.DataFrame:
+def read_log_odds(folder: Path | None = None, encoder: str = "embedded") -> pd.DataFrame:
     """What two-class classifiers said, by dataset, head, regime and seed: log p(1)/p(0), an array for each split."""
-    rows = pd.read_parquet((folder or find_results()) / "log_odds.parquet")
+    rows = of_encoder(read_said((folder or find_results()) / "log_odds.parquet"), encoder)
     return rows.set_index(["dataset", "head", "regime", "seed"]).sort_index()
 
 

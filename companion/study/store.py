@@ -18,7 +18,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from companion.study.recipes import TUNED, TUNING, Recipe, identity, protocol, read_tuning
-from companion.study.results import CELL, COLUMNS, read_predictions, read_table
+from companion.study.results import CELL, COLUMNS, read_predictions, read_said, read_table
 
 
 class Store:
@@ -56,11 +56,11 @@ class Store:
 
     def has(self, cell: dict, recipe: Recipe, challenge: bool = False) -> bool:
         """Was this cell trained by this recipe (and did it meet the challenge set)?"""
-        tables = [self.read().query("recipe == @name", local_dict={"name": identity(cell["head"], recipe)})]
+        tables, key = [self.read()], [*CELL, "recipe"]
         if challenge:
-            empty = pd.DataFrame(columns=CELL)
-            tables.append(pd.read_parquet(self.log_odds, columns=CELL) if self.log_odds.exists() else empty)
-        return all((rows[CELL] == [cell[name] for name in CELL]).all(axis=1).any() for rows in tables)
+            tables.append(read_said(self.log_odds) if self.log_odds.exists() else pd.DataFrame(columns=key))
+        wanted = [*(cell[name] for name in CELL), identity(cell["head"], recipe)]
+        return all((rows[key] == wanted).all(axis=1).any() for rows in tables)
 
     def check_recipes(self, plan: list[tuple[dict, Recipe]]) -> None:
         """Raises ValueError, with one sentence, if cells of a plan are there already, trained by another recipe."""
@@ -106,7 +106,7 @@ class Store:
             if "challenge" in logits:
                 odds = {split: (z[:, 1] - z[:, 0]).astype("float16") for split, z in logits.items()}
                 odds["validation_labels"] = np.array(splits["validation"]["label"][:], "int8")
-                self._append(self.log_odds, pd.DataFrame([cell | odds]), CELL)
+                self._append(self.log_odds, pd.DataFrame([cell | {"recipe": row["recipe"]} | odds]), CELL)
         return row
 
     def add_tuning(self, key: dict, recipe: Recipe, logits: np.ndarray, labels, **facts) -> dict:
@@ -125,7 +125,7 @@ class Store:
 
     def _append(self, path: Path, rows: pd.DataFrame, key: list[str]) -> None:
         """Add rows to a file; they replace those with the same key."""
-        readers = {self.predictions: read_predictions, self.log_odds: pd.read_parquet, self.tuning: read_tuning}
+        readers = {self.predictions: read_predictions, self.log_odds: read_said, self.tuning: read_tuning}
         if path.exists():
             old = readers.get(path, read_table)(path)
             same = (old[key] == rows[key].iloc[0].tolist()).all(axis=1)
