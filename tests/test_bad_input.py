@@ -4,6 +4,7 @@ import json
 import shutil
 
 import datasets
+import numpy as np
 import pytest
 
 from companion import data, encoders, keras_class, keras_functional, pytorch_class, pytorch_functional
@@ -31,6 +32,10 @@ BAD_SETTINGS = [
     ({"hidden_units": 0}, "hidden_units must be a whole number of at least 1, not 0"),
     ({"dropout": 1.0}, "dropout must be at least 0 and less than 1, not 1.0"),
     ({"dropout": -0.1}, "dropout must be at least 0 and less than 1, not -0.1"),
+    ({"num_filters": True}, "num_filters must be a whole number of at least 1, not True"),
+    ({"num_labels": np.int64(0)}, "num_labels must be a whole number of at least 1"),
+    ({"kernel_sizes": np.array([3.0, 4.0])}, "kernel_sizes must be whole numbers of at least 1"),
+    ({"dropout": "0.5"}, "dropout must be at least 0 and less than 1"),
     ({"dropout": float("nan")}, "dropout must be at least 0 and less than 1, not nan"),
 ]
 
@@ -142,8 +147,9 @@ def test_no_text_at_all():
     refusal("There is no text: give at least one", check_texts, [])
 
 
-def test_labels_that_are_lists(tmp_path):
-    rows = [{"text": "fine", "label": [1, 0]}, {"text": "so so", "label": [0, 1]}]
+@pytest.mark.parametrize("label", [{"sentiment": 1}, [[1], [0]]], ids=str)
+def test_labels_that_are_neither_values_nor_lists_of_them(tmp_path, label):
+    rows = [{"text": "fine", "label": label}]
     refusal("A label in the split 'train' of .* is not one value", load_dataset, write(tmp_path, rows))
 
 

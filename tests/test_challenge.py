@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from companion.challenge import CHANGES, clustered_wilson, failure_rates, failures, load_challenge
-from companion.data import MATINEE
+from companion.files import PACKAGED
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_no_text_stands_twice_and_all_are_filled_in(cases):
 
 def test_none_of_it_is_in_the_training_texts(cases):
     known = set()
-    for path in MATINEE.glob("*.jsonl"):
+    for path in PACKAGED["matinee"].glob("*.jsonl"):
         known |= {json.loads(line)["text"].lower() for line in path.read_text("utf-8").splitlines()}
     assert known and not known & set(cases["text"].str.lower())
 

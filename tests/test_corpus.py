@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from companion.data import MATINEE
+from companion.files import PACKAGED
 
 SPLITS = {"train": 1600, "validation": 400, "test": 400}
 PHENOMENA = {"plain", "irony", "negation", "distance", "change", "modality", "strength", "contrast", "comparison"}
@@ -20,7 +20,7 @@ PHENOMENA = {"plain", "irony", "negation", "distance", "change", "modality", "st
 def reviews():
     rows = []
     for split in SPLITS:
-        for line in (MATINEE / f"{split}.jsonl").read_text().splitlines():
+        for line in (PACKAGED["matinee"] / f"{split}.jsonl").read_text().splitlines():
             row = json.loads(line)
             assert list(row) == ["text", "label", "phenomenon", "pair_id"]
             rows.append(row | {"split": split, "words": re.findall(r"[a-z0-9']+", row["text"].lower())})
