@@ -4,6 +4,7 @@ import json
 import shutil
 
 import datasets
+import keras
 import numpy as np
 import pytest
 
@@ -161,3 +162,17 @@ def test_a_row_without_a_label(tmp_path, label, none):
 
 def test_the_defaults_are_there():
     assert (data.DEFAULT_DATASET, encoders.DEFAULT_ENCODER) == ("matinee", "embedded")
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint16])
+def test_settings_may_be_numbers_of_numpy(kind, random_encoder, tmp_path):
+    head = {"kernel_sizes": np.array([2, 3], kind), "num_filters": kind(4), "num_labels": kind(3)}
+    head |= {"hidden_units": kind(5), "dropout": np.float32(0.25)}
+    plain = {"kernel_sizes": (2, 3), "num_filters": 4, "num_labels": 3, "hidden_units": 5, "dropout": 0.25}
+    assert BertCNNConfig(**head).head == plain
+    model = pytorch_class.BertCNN.from_encoder(random_encoder, **head)
+    model.save_pretrained(tmp_path)
+    assert pytorch_class.BertCNN.from_pretrained(tmp_path).config.head == plain
+    for build in (BUILD["keras_class"], BUILD["keras_functional"]):
+        build(random_encoder, **head).save(tmp_path / "model.keras")
+        assert keras.saving.load_model(tmp_path / "model.keras").output_names is not None
