@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from companion.data import check_texts
-from companion.encoders import load_tokenizer
+from companion.encoders import check_tokenizer, load_tokenizer
 
 FIELDS = ["label", "filter", "kernel_size", "value", "token", "start", "end", "words"]
 
@@ -112,13 +112,14 @@ def explain(model, texts, labels=None, tokenizer=None, batch_size: int = 64):
     """An `Explanation` for each text, in order, one after the other: memory does not grow with their number.
 
     model: any of the four variants: the PyTorch class, (params, encoder), the Keras class, the Keras graph.
-    labels: the classes to explain, all of them by default. tokenizer: the series' default if none is given.
+    labels: the classes to explain, all of them by default. tokenizer: the encoder's own; the series' default if none
+    is given.
     Jacovi et al. 2018, section 4. With `hidden_units` the split is gradient x input at the pooled features: the dense
     layer is linear where its units are on or off as they are for this text, so the parts still add up, and what the
     units' own biases add is in `bias`.
 
     Raises ValueError, with one sentence and before any work, for an empty text, something that is not a text, a class
-    that does not exist, and a model that is none of the four.
+    that does not exist, a tokenizer that is not the encoder's, and a model that is none of the four.
     """
     texts = [texts] if isinstance(texts, str) else list(texts)
     check_texts(texts)
@@ -130,7 +131,10 @@ def explain(model, texts, labels=None, tokenizer=None, batch_size: int = 64):
     labels = tuple(range(classes) if labels is None else labels)
     if wrong := [label for label in labels if label not in range(classes)]:
         raise ValueError(f"There is no class {wrong[0]}: the model has the classes 0 to {classes - 1}.")
-    return _explain(head, texts, labels, tokenizer or load_tokenizer(), batch_size)
+    given = tokenizer is not None
+    tokenizer = tokenizer if given else load_tokenizer()
+    check_tokenizer(tokenizer, head.vocabulary, head.rows, given)
+    return _explain(head, texts, labels, tokenizer, batch_size)
 
 
 @dataclass
@@ -138,6 +142,8 @@ class Head:
     """What `explain` needs of a model, whichever of the four it is; arrays of NumPy, outputs first."""
 
     maps: Callable  # input_ids, attention_mask (B, T) -> K x (B, T, F)
+    vocabulary: str | None  # what the encoder was loaded with, see encoders.identify
+    rows: int  # of the encoder's token embedding
     kernel_sizes: list[int]
     weight: np.ndarray  # (C, K*F), or (C, H) behind a hidden layer
     bias: np.ndarray  # (C,)
@@ -184,27 +190,36 @@ def _read_pytorch(params, encoder) -> Head:
         ids, mask = (torch.from_numpy(array).to(encoder.device) for array in inputs)
         found = convolve(params, embed(params, encoder.eval(), ids, mask), mask)
         encoder.train(training)
-        return [m.cpu().numpy() for m in found]
+        return [to_numpy(m) for m in found]
+
+    def to_numpy(tensor):
+        return tensor.detach().float().cpu().numpy()  # NumPy has no bfloat16
 
     layers = [params["classifier"], *([params["hidden_layer"]] if "hidden_layer" in params else [])]
-    arrays = [layer[name].detach().cpu().numpy() for layer in layers for name in ("weight", "bias")]
-    return Head(maps, [conv["weight"].shape[-1] for conv in params["convs"]], *arrays)
+    arrays = [to_numpy(layer[name]) for layer in layers for name in ("weight", "bias")]
+    sizes = [conv["weight"].shape[-1] for conv in params["convs"]]
+    rows = encoder.get_input_embeddings().num_embeddings
+    return Head(maps, getattr(encoder.config, "vocabulary", None), rows, sizes, *arrays)
 
 
 def _read_keras(model) -> Head:
     from companion.keras_functional import steps
+    from companion.quiet import keras
 
+    to_numpy = keras.ops.convert_to_numpy  # of any backend
     graph = None if hasattr(model, "convolve") else steps(model)
 
     def maps(ids, mask):
         found = graph({"input_ids": ids, "attention_mask": mask})["maps"] if graph else None
-        return [np.asarray(m) for m in found or model.convolve(model.embed(ids, mask), mask)]
+        found = found or model.convolve(model.embed(ids, mask), mask)
+        return [to_numpy(keras.ops.cast(m, "float32")) for m in found]
 
     layers = {layer.name: layer for layer in model.layers}
     dense = [layers[name] for name in ("classifier", "hidden_layer") if name in layers]
-    arrays = [array for layer in dense for array in (layer.kernel.numpy().T, layer.bias.numpy())]
+    arrays = [array for layer in dense for array in (to_numpy(layer.kernel).T, to_numpy(layer.bias))]
     sizes = [layer.kernel_size[0] for name, layer in layers.items() if name.startswith("conv_")]
-    return Head(maps, sizes, *arrays)
+    encoder = next(layer for layer in layers.values() if hasattr(layer, "vocabulary_size"))
+    return Head(maps, getattr(encoder, "vocabulary", None), encoder.vocabulary_size, sizes, *arrays)
 
 
 def _explain(head, texts, labels, tokenizer, batch_size):

@@ -1,6 +1,14 @@
 """Everything the four variants share."""
 
+from collections.abc import Iterable
+from numbers import Integral, Real
+
 from transformers import AutoConfig, PreTrainedConfig
+
+
+def is_count(value) -> bool:
+    """Whether a value is a whole number of at least 1, Python's or NumPy's."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
 
 
 class BertCNNConfig(PreTrainedConfig):
@@ -29,26 +37,27 @@ class BertCNNConfig(PreTrainedConfig):
         encoder_config=None,
         **kwargs,
     ):
-        sizes = kernel_sizes if isinstance(kernel_sizes, (tuple, list)) else ()
-        if not sizes or any(not isinstance(k, int) or k < 1 for k in sizes):
+        sizes = tuple(kernel_sizes) if isinstance(kernel_sizes, Iterable) else ()
+        if not sizes or not all(map(is_count, sizes)):
             raise ValueError(f"kernel_sizes must be whole numbers of at least 1, as in (3, 4, 5), not {kernel_sizes}.")
-        if len(set(kernel_sizes)) < len(kernel_sizes):
+        if len(set(sizes)) < len(sizes):
             raise ValueError(f"kernel_sizes must differ from each other, not {kernel_sizes}.")
         for name, value in {"num_filters": num_filters, "num_labels": num_labels, "hidden_units": hidden_units}.items():
-            if not (isinstance(value, int) and value >= 1) and not (name == "hidden_units" and value is None):
-                raise ValueError(f"{name} must be a whole number of at least 1, not {value}.")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and less than 1, not {dropout}.")
+            if not is_count(value) and not (name == "hidden_units" and value is None):
+                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
+        if not isinstance(dropout, Real) or not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and less than 1, not {dropout!r}.")
         if isinstance(encoder_config, dict):
             encoder_config = AutoConfig.for_model(**encoder_config)
-        self.kernel_sizes = tuple(kernel_sizes)
-        self.num_filters = num_filters
-        self.dropout = dropout
-        self.hidden_units = hidden_units
+        # as Python's own numbers, which JSON can hold: NumPy's will do as arguments
+        self.kernel_sizes = tuple(map(int, sizes))
+        self.num_filters = int(num_filters)
+        self.dropout = float(dropout)
+        self.hidden_units = hidden_units and int(hidden_units)
         self.encoder_config = encoder_config
         if kwargs.get("id2label"):  # a saved config holds the labels' names, and not their number
             num_labels = len(kwargs["id2label"])
-        super().__init__(num_labels=num_labels, **kwargs)
+        super().__init__(num_labels=int(num_labels), **kwargs)
 
     @property
     def head(self) -> dict:

@@ -1,98 +1,67 @@
-"""A dataset's name -> its texts and labels -> token ids -> batches of about equal length.
+"""A dataset's splits -> texts and labels -> token ids -> batches of about equal length.
 
-A name is "matinee" (plain film verdicts) or "matinee-hard" (reviews that are hard to read), both in this package, a
-local folder of Parquet, JSON-lines or CSV files, or a Hub id.
+`companion.files` finds the splits, `companion.labels` says what their labels mean.
 The environment variable COMPANION_DATASET changes the default.
 """
 
 import os
-from pathlib import Path
 
 import datasets
 import numpy as np
 
+from companion.files import is_text, read_splits
+from companion.labels import names_of, problem_type, unify
+
 DEFAULT_DATASET = os.environ.get("COMPANION_DATASET", "matinee")
-ASSETS = Path(__file__).parent / "assets"
-PACKAGED = ("matinee", "matinee-hard")
-ORDER = "train validation test"
-BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".csv": "csv"}
 
 
-def read_splits(name: str) -> datasets.DatasetDict:
-    """The splits as they are stored. Raises ValueError, with one sentence, if there is no such dataset."""
-    folder = ASSETS / name if name in PACKAGED else Path(name)
-    if not folder.is_dir():
-        try:
-            return datasets.load_dataset(name)
-        except Exception as error:  # the Hub's client has a dozen ways to say no
-            raise ValueError(
-                f"There is no dataset '{name}': it is not 'matinee' or 'matinee-hard', no folder of that name is here, "
-                f"and the Hugging Face Hub did not give it ({type(error).__name__})."
-            ) from None
-    files = sorted(path for path in folder.rglob("*") if path.suffix in BUILDERS)
-    if not files:
-        raise ValueError(f"The folder '{name}' holds no .parquet, .jsonl or .csv file.")
-    splits = {}
-    for path in files:  # train.jsonl, train-00000-of-00001.parquet: the split's name comes first
-        splits.setdefault(path.stem.split("-")[0], []).append(str(path))
-    ordered = {split: splits[split] for split in sorted(splits, key=ORDER.find)}
-    try:
-        return datasets.load_dataset(BUILDERS[files[0].suffix], data_files=ordered)
-    except Exception as error:
-        raise ValueError(f"A file in '{name}' is empty or cannot be read ({type(error).__name__}).") from None
+def load_dataset(name: str = DEFAULT_DATASET, text: str = "text", label: str = "label") -> datasets.DatasetDict:
+    """Splits with at least the columns `text` (str) and `label`; unlabelled splits are left out.
 
-
-def load_dataset(name: str = DEFAULT_DATASET) -> datasets.DatasetDict:
-    """Splits with at least the columns `text` (str) and `label` (`ClassLabel`); unlabelled splits are left out.
-
-    Raises ValueError, with one sentence, for an unknown name, a missing column, an empty split, a text that is not one.
+    text, label: what the dataset calls these columns. The type of `label` says what is to be learned:
+    `ClassLabel` one class per text, `List(ClassLabel)` several at once, a float32 `Value` a number.
+    Raises ValueError, with one sentence, for an unknown name, a missing column, an empty split, a text that is not
+    one, and labels that training does not know.
     """
     splits = read_splits(name)
-    names = set()
-    for split, rows in list(splits.items()):
-        if missing := {"text", "label"} - set(rows.column_names):
-            raise ValueError(f"The split '{split}' of '{name}' has no column {', '.join(sorted(missing))}.")
+    for split, rows in splits.items():
+        if missing := sorted({label, text} - set(rows.column_names)):
+            columns = ", ".join(rows.column_names[:12])
+            raise ValueError(
+                f"The split '{split}' of '{name}' has no column {', '.join(missing)}; it has {columns or 'none'}. "
+                "The options text= and label= (--text, --label) say which columns to read."
+            )
         if len(rows) == 0:
             raise ValueError(f"The split '{split}' of '{name}' is empty.")
-        check_texts(rows["text"])
-        if not isinstance(rows.features["label"], (datasets.ClassLabel, datasets.Value)):
-            raise ValueError(f"A label in the split '{split}' of '{name}' is not one value: {rows['label'][0]!r}.")
-        labels = set(rows.unique("label"))
-        if None in labels:
-            raise ValueError(f"The split '{split}' of '{name}' has rows without a label.")
-        if labels == {-1}:
-            del splits[split]
-            continue
-        if -1 in labels:
-            raise ValueError(f"The split '{split}' of '{name}' has rows without a label (-1).")
-        names |= labels
-    if not splits:
-        raise ValueError(f"'{name}' has no split with labels.")
-    if not isinstance(rows.features["label"], datasets.ClassLabel):
-        classes = sorted(names)
-        feature = datasets.ClassLabel(names=[str(label) for label in classes])
-        index = {label: i for i, label in enumerate(classes)}
-        for split, rows in splits.items():
-            numbers = [index[label] for label in rows["label"]]
-            splits[split] = rows.remove_columns("label").add_column("label", numbers, feature=feature)
-    return splits
+        rows = rows.remove_columns(sorted({"text", "label"} & set(rows.column_names) - {text, label}))
+        splits[split] = rows.rename_columns({old: new for old, new in ((text, "text"), (label, "label")) if old != new})
+        check_texts(splits[split]["text"])
+    return datasets.DatasetDict(unify(splits, name))
 
 
 def check_texts(texts) -> None:
-    """Raises ValueError, naming the first, if one of the texts is not a string, or if there is none."""
+    """Raises ValueError, naming the first, if one of the texts is not a string of characters, or if there is none."""
     if len(texts) == 0:
         raise ValueError("There is no text: give at least one.")
     for position, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"Text {position} is not a string but {type(text).__name__}: {text!r}.")
+        if not is_text(text):
+            raise ValueError(f"Text {position} has half a character in it, a lone surrogate: {text!r}.")
 
 
 def encode(rows: datasets.Dataset, tokenizer, max_length: int = 256) -> datasets.Dataset:
-    """Token ids for a split: the columns `input_ids`, `attention_mask`, `label` and `length` (tokens), unpadded."""
+    """Token ids for a split: the columns `input_ids`, `attention_mask`, `label` and `length` (tokens), unpadded.
+
+    Where a text has several labels at once, its `label` is a 0 or 1 for every class, as float32.
+    """
     encoded = tokenizer(list(rows["text"]), truncation=True, max_length=min(max_length, tokenizer.model_max_length))
     lengths = [len(ids) for ids in encoded["input_ids"]]
     columns = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
-    return datasets.Dataset.from_dict({**columns, "label": rows["label"], "length": lengths})
+    labels, names = list(rows["label"]), names_of(rows.features["label"])
+    if problem_type(rows.features["label"]) == "multi_label_classification":
+        labels = [[float(number in chosen) for number in range(len(names))] for chosen in labels]
+    return datasets.Dataset.from_dict({**columns, "label": labels, "length": lengths})
 
 
 def batches(encoded: datasets.Dataset, tokenizer, batch_size: int = 32, seed: int | None = None):
@@ -105,7 +74,9 @@ def batches(encoded: datasets.Dataset, tokenizer, batch_size: int = 32, seed: in
     for indices in batch_indices(rows["length"], batch_size, seed):
         columns = {name: [rows[name][i] for i in indices] for name in ("input_ids", "attention_mask")}
         inputs = tokenizer.pad(columns, return_tensors="np")
-        yield {name: inputs[name].astype(np.int32) for name in columns}, np.array([rows["label"][i] for i in indices])
+        labels = np.array([rows["label"][i] for i in indices])
+        labels = labels.astype(np.float32) if labels.dtype.kind == "f" else labels
+        yield {name: inputs[name].astype(np.int32) for name in columns}, labels
 
 
 def batch_indices(lengths, batch_size: int, seed: int | None) -> list[np.ndarray]:

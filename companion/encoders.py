@@ -5,11 +5,11 @@ A name is "embedded" (the small BERT in this package), a folder in Hugging Face 
 ready-made BERT-CNN in this package. The environment variable COMPANION_ENCODER changes the default.
 """
 
+import hashlib
 import json
 import os
-import re
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
@@ -17,7 +17,12 @@ from safetensors import SafetensorError, safe_open
 DEFAULT_ENCODER = os.environ.get("COMPANION_ENCODER", "embedded")
 ASSETS = Path(__file__).parent / "assets"
 PACKAGED = {"embedded": ASSETS / "encoder", "classifier": ASSETS / "classifier"}
-FILES = ["config.json", "model*.safetensors*", "tokenizer*.json", "vocab.*", "merges.txt", "special_tokens_map.json"]
+FILES = ["config.json", "model*.safetensors*", "tokenizer*.json", "vocab.*", "merges.txt", "*.model"]
+FILES += ["special_tokens_map.json", "added_tokens.json"]
+OLD_FILES = ["pytorch_model*.bin*"]
+# Position numbers start after the padding token's number in these, so that there are fewer than the config says.
+OFFSET_POSITIONS = {"camembert", "data2vec-text", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta"}
+OFFSET_POSITIONS |= {"roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"}
 
 
 def find_encoder(name: str = DEFAULT_ENCODER) -> Path:
@@ -31,6 +36,8 @@ def find_encoder(name: str = DEFAULT_ENCODER) -> Path:
     if not folder.is_dir():
         try:
             folder = Path(snapshot_download(name, allow_patterns=FILES))
+            if not any(folder.glob("*.safetensors")):
+                folder = Path(snapshot_download(name, allow_patterns=FILES + OLD_FILES))
         except (ValueError, OSError) as error:  # a malformed id; everything else the Hub's client raises
             raise ValueError(
                 f"There is no encoder '{name}': it is not 'embedded', no folder of that name is here, "
@@ -38,84 +45,128 @@ def find_encoder(name: str = DEFAULT_ENCODER) -> Path:
             ) from None
     if not (folder / "config.json").is_file():
         raise ValueError(f"The folder '{name}' has no config.json: it holds no encoder in Hugging Face layout.")
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not weights:
-        raise ValueError(f"The folder '{name}' has no model.safetensors: its weights are missing.")
+        raise ValueError(f"The folder '{name}' has no model.safetensors or pytorch_model.bin: its weights are missing.")
     for path in weights:
-        try:
-            safe_open(path, "numpy").__enter__()  # reads the header, and compares it with the file's size
-        except (SafetensorError, OSError):
-            raise ValueError(f"The file {path.name} of '{name}' is damaged or cut short; fetch it again.") from None
+        if not (is_safetensors(path) if path.suffix == ".safetensors" else is_bin(path)):
+            raise ValueError(f"The file {path.name} of '{name}' is damaged or cut short; fetch it again.")
     return folder
 
 
+def is_safetensors(path: Path) -> bool:
+    """Whether the header can be read and tells of as many bytes as there are."""
+    try:
+        safe_open(path, "numpy").__enter__()
+    except (SafetensorError, OSError):
+        return False
+    return True
+
+
+def is_bin(path: Path) -> bool:
+    """Whether PyTorch's old format can be read, and holds tensors alone: anything else in it might be a program."""
+    import torch
+
+    try:
+        torch.load(path, map_location="meta", weights_only=True)
+    except Exception:  # torch and pickle raise a dozen different errors
+        return False
+    return True
+
+
 def load_tokenizer(name: str = DEFAULT_ENCODER):
-    """The encoder's tokenizer. It returns the two inputs of every variant: `input_ids`, `attention_mask` (B, T)."""
+    """The encoder's tokenizer. It returns the two inputs of every variant: `input_ids`, `attention_mask` (B, T).
+
+    Its `model_max_length` is the number of tokens that the encoder has positions for.
+    """
     from transformers import AutoTokenizer
 
     folder = find_encoder(name)
     settings = _settings(folder)
-    longest = settings.get("encoder_config", settings).get("max_position_embeddings", 512)
+    settings = settings.get("encoder_config", settings)  # a saved BERT-CNN has its encoder's inside
+    longest = settings.get("max_position_embeddings", 512)
+    if settings.get("model_type") in OFFSET_POSITIONS:
+        longest -= settings.get("pad_token_id", 1) + 1
     tokenizer = AutoTokenizer.from_pretrained(folder, model_input_names=["input_ids", "attention_mask"])
     tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
     return tokenizer
 
 
 def load_pytorch_encoder(name: str = DEFAULT_ENCODER):
-    """The encoder as a `transformers` model in single precision: any `AutoModel` with `last_hidden_state`."""
+    """The encoder as a `transformers` model in single precision: any `AutoModel` with `last_hidden_state`.
+
+    Its config also identifies its vocabulary, so that `check_tokenizer` can tell another encoder's tokenizer.
+    """
     import torch
-    from transformers import AutoModel
+    from transformers import AutoConfig, AutoModel
 
     folder = find_encoder(name)
-    if _settings(folder)["model_type"] == "bert_cnn":
-        from companion.pytorch_class import BertCNN
+    if "encoder_config" in (settings := _settings(folder)):  # a saved BERT-CNN: its encoder alone
+        encoder = AutoModel.from_config(AutoConfig.for_model(**settings["encoder_config"]))
+        tensors = {name: tensor.float() for name, tensor in _read_tensors(folder, "encoder.")}
+        encoder.load_state_dict(tensors)
+    else:
+        encoder = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    encoder = freeze_pooler(encoder.eval())
+    if any(folder.glob("tokenizer*.json")) or any(folder.glob("vocab.*")):
+        encoder.config.vocabulary = identify(load_tokenizer(name))
+    return encoder
 
-        return BertCNN.from_pretrained(folder, dtype=torch.float32).encoder
-    return AutoModel.from_pretrained(folder, dtype=torch.float32)
+
+def _read_tensors(folder: Path, prefix: str):
+    """(name without the prefix, tensor) of every weight whose name starts with the prefix."""
+    import torch
+    from safetensors.torch import load_file
+
+    for path in sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin")):
+        read = load_file if path.suffix == ".safetensors" else partial(torch.load, weights_only=True)
+        yield from ((n.removeprefix(prefix), tensor) for n, tensor in read(path).items() if n.startswith(prefix))
+
+
+def freeze_pooler(encoder):
+    """Freeze a BERT's pooler. Its output is not used, and distributed training fails on a weight without gradient."""
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler.requires_grad_(False)
+    return encoder
 
 
 def load_keras_encoder(name: str = DEFAULT_ENCODER):
     """The encoder as a `keras_hub.models.BertBackbone` in single precision.
 
-    KerasHub's BERT knows one activation, the tanh form of GELU; an encoder trained with the exact form
-    (bert-base) differs from its PyTorch twin by about 1e-3 for that reason.
-    Raises ValueError, with one sentence, for an encoder that is not a BERT.
+    Raises ValueError, with one sentence, for an encoder that is not a BERT, or has a setting that KerasHub lacks.
     """
-    import keras_hub
-
-    import companion.quiet  # noqa: F401, before the first import of TensorFlow
-
-    folder = find_encoder(name)
-    settings = _settings(folder)
-    settings = settings.get("encoder_config", settings)  # a saved BERT-CNN has its encoder's inside
-    if settings.get("model_type") != "bert":
+    settings = _settings(find_encoder(name))
+    kind = settings.get("encoder_config", settings).get("model_type")
+    if kind != "bert":
         raise ValueError(
-            f"The Keras variants need a BERT encoder, and '{name}' is of type '{settings.get('model_type')}'; "
-            "the PyTorch variants take it."
+            f"The Keras variants need a BERT encoder, and '{name}' is of type '{kind}'; the PyTorch variants take it."
         )
-    sizes = {"max_sequence_length": settings.get("max_position_embeddings", 512)}
-    dropout = settings.get("hidden_dropout_prob", 0.1)
-    with TemporaryDirectory() as preset:
-        _copy_in_names_of_bert_base(folder, settings, Path(preset))
-        backbone = keras_hub.models.BertBackbone.from_preset(preset, dropout=dropout, dtype="float32", **sizes)
-    backbone.get_layer("pooled_dense").trainable = False  # BERT's [CLS] output is not used: no gradient reaches it
-    return backbone
+    from companion.keras_encoder import from_pytorch
+
+    return from_pytorch(load_pytorch_encoder(name), name)
 
 
-def _copy_in_names_of_bert_base(folder: Path, settings: dict, preset: Path) -> None:
-    """Weights and settings under the only names that KerasHub 0.26 can read: bert., gamma, beta."""
-    from safetensors.numpy import load_file, save_file
+def identify(tokenizer, size: int | None = None) -> str:
+    """The number of a vocabulary's tokens and a checksum of them, in order; with `size`, of so many of them."""
+    tokens = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)[:size]
+    return f"{len(tokens)}-{hashlib.sha256(json.dumps(tokens).encode()).hexdigest()[:16]}"
 
-    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
-    tensors = {}
-    for path in folder.glob("*.safetensors"):
-        for name, tensor in load_file(path).items():
-            name = re.sub(r"LayerNorm\.(weight|bias)$", lambda found: old[found[0]], name)
-            name = re.sub(r"^(bert|encoder(?=\.(embeddings|encoder|pooler)\.))\.", "", name)
-            tensors["bert." + name] = tensor
-    save_file(tensors, preset / "model.safetensors")
-    (preset / "config.json").write_text(json.dumps(settings))
+
+def check_tokenizer(tokenizer, vocabulary: str | None, rows: int, given: bool) -> None:
+    """Raises ValueError if a tokenizer is not an encoder's own, or that with more tokens.
+
+    vocabulary: what `identify` said when the encoder was loaded, None if nobody knows. rows: of its token embedding.
+    given: whether the user has chosen the tokenizer. Where nobody knows better, that counts if its tokens fit.
+    """
+    same = len(tokenizer) <= rows if given else len(tokenizer) == rows
+    if vocabulary is not None:
+        same = len(tokenizer) <= rows and identify(tokenizer, int(vocabulary.split("-")[0])) == vocabulary
+    if not same:
+        raise ValueError(
+            f"The tokenizer, of {len(tokenizer)} tokens, is not that of the model's encoder, of {rows}: "
+            "give the right one, as in tokenizer=load_tokenizer(name)."
+        )
 
 
 def _settings(folder: Path) -> dict:
-    return json.loads((folder / "config.json").read_text())
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))

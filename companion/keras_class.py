@@ -2,6 +2,7 @@
 
 from companion.config import BertCNNConfig
 from companion.encoders import DEFAULT_ENCODER, load_keras_encoder
+from companion.keras_encoder import copy, head_twins, set_trainable_layers, trainable_layers
 from companion.quiet import keras
 
 layers, ops = keras.layers, keras.ops
@@ -12,9 +13,38 @@ layers, ops = keras.layers, keras.ops
 SMALL = keras.initializers.VarianceScaling(1e-4, mode="fan_avg", distribution="uniform")
 
 
+def loss_for(problem_type: str = "single_label_classification") -> keras.losses.Loss:
+    """The loss on logits for `compile`, by transformers' names of the problem types, equal to the PyTorch class's.
+
+    "single_label_classification": labels (B,). "multi_label_classification": labels (B, C) of 0 and 1.
+    "regression": labels (B,), for a model with num_labels=1.
+    """
+    BertCNNConfig(problem_type=problem_type)  # refuses any other name
+    if problem_type == "regression":
+        return keras.losses.MeanSquaredError()
+    if problem_type == "multi_label_classification":
+        return keras.losses.BinaryCrossentropy(from_logits=True)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def load_pretrained(name, build):
+    """A saved BERT-CNN as a Keras model; `build` makes one from an encoder's name and the head's settings."""
+    from companion import pytorch_class
+
+    saved = pytorch_class.BertCNN.from_pretrained(name)
+    model = build(str(name), **saved.config.head)
+    for parameter, variable in head_twins(saved, model):
+        copy(parameter, variable)
+    return model
+
+
 @keras.saving.register_keras_serializable("companion")
 class BertCNN(keras.Model):
-    """BERT's token vectors into parallel convolutions, max over time, linear (Kim 2014, section 2)."""
+    """BERT's token vectors into parallel convolutions, max over time, linear (Kim 2014, section 2).
+
+    `model.save("model.keras")` keeps everything. A new process first says `import companion.keras_class`, then
+    `keras.saving.load_model("model.keras")`: without the import Keras cannot locate the class 'BertCNN'.
+    """
 
     def __init__(
         self, encoder, kernel_sizes=(3, 4, 5), num_filters=100, dropout=0.5, num_labels=2, hidden_units=None, **kwargs
@@ -30,19 +60,19 @@ class BertCNN(keras.Model):
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":
         """A pretrained encoder under a new head; `config` as in `BertCNNConfig`."""
-        BertCNNConfig(**config)  # refused, if at all, before the encoder is fetched
-        model = cls(load_keras_encoder(name), **config)
+        settings = BertCNNConfig(**config)  # refused, if at all, before the encoder is fetched
+        model = cls(load_keras_encoder(name), **settings.head)
         model.build()
         return model
 
     @classmethod
     def from_pretrained(cls, name="classifier") -> "BertCNN":
         """A BERT-CNN that the PyTorch class has saved, or the package's own "classifier"."""
-        from companion import weights
-
-        return weights.from_pretrained(name, cls.from_encoder)
+        return load_pretrained(name, cls.from_encoder)
 
     def build(self, input_shape=None):
+        if self.built:
+            return
         width = len(self.convs) * self.settings["num_filters"]
         for conv in self.convs:
             conv.build((None, None, self.encoder.hidden_dim))
@@ -94,8 +124,12 @@ class BertCNN(keras.Model):
         return self.classify(features, training)
 
     def get_config(self):
-        return {**super().get_config(), **self.settings, "encoder": keras.saving.serialize_keras_object(self.encoder)}
+        encoder, flags = keras.saving.serialize_keras_object(self.encoder), trainable_layers(self)
+        return {**super().get_config(), **self.settings, "encoder": encoder, "trainable_layers": flags}
 
     @classmethod
     def from_config(cls, config):
-        return cls(keras.saving.deserialize_keras_object(config.pop("encoder")), **config)
+        flags = config.pop("trainable_layers", None)  # files of earlier versions have none
+        model = cls(keras.saving.deserialize_keras_object(config.pop("encoder")), **config)
+        model.build()  # else the optimizer's state would find no weights to belong to
+        return set_trainable_layers(model, flags) if flags else model

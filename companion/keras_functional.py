@@ -2,7 +2,7 @@
 
 from companion.config import BertCNNConfig
 from companion.encoders import DEFAULT_ENCODER, load_keras_encoder
-from companion.keras_class import SMALL
+from companion.keras_class import SMALL, load_pretrained
 from companion.quiet import keras
 
 layers, ops = keras.layers, keras.ops
@@ -12,6 +12,8 @@ def build_bert_cnn(name: str = DEFAULT_ENCODER, **config) -> keras.Model:
     """A pretrained encoder under a new head; `config` as in `BertCNNConfig`.
 
     The model maps `{"input_ids": (B, T), "attention_mask": (B, T)}` to logits (B, C) (Kim 2014, section 2).
+    `model.save("model.keras")` keeps everything. A new process first says `import companion.keras_functional`, then
+    `keras.saving.load_model("model.keras")`: without the import Keras cannot locate the class 'BertEncoder'.
     """
     settings = BertCNNConfig(**config)
     encoder = load_keras_encoder(name)
@@ -51,9 +53,7 @@ def build_bert_cnn(name: str = DEFAULT_ENCODER, **config) -> keras.Model:
 
 def from_pretrained(name="classifier") -> keras.Model:
     """A BERT-CNN that the PyTorch class has saved, or the package's own "classifier"."""
-    from companion import weights
-
-    return weights.from_pretrained(name, build_bert_cnn)
+    return load_pretrained(name, build_bert_cnn)
 
 
 def steps(model: keras.Model) -> keras.Model:

@@ -5,9 +5,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel, initialization
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import can_return_tuple
 
 from companion.config import BertCNNConfig
-from companion.encoders import DEFAULT_ENCODER, PACKAGED, find_encoder, load_pytorch_encoder
+from companion.encoders import DEFAULT_ENCODER, PACKAGED, find_encoder, freeze_pooler, load_pytorch_encoder
 
 
 def glorot(module: nn.Module, gain: float = 1.0) -> None:
@@ -15,6 +16,11 @@ def glorot(module: nn.Module, gain: float = 1.0) -> None:
     if isinstance(module, (nn.Conv1d, nn.Linear)):
         initialization.xavier_uniform_(module.weight, gain)
         initialization.zeros_(module.bias)
+
+
+def take(values, order):
+    """The positions of each row in another order: values (B, T) or (B, T, D), order (B, T)."""
+    return values.gather(1, (order if values.ndim == 2 else order[..., None]).expand(values.shape))
 
 
 class BertCNN(PreTrainedModel):
@@ -26,7 +32,8 @@ class BertCNN(PreTrainedModel):
     def __init__(self, config: BertCNNConfig):
         super().__init__(config)
         width = len(config.kernel_sizes) * config.num_filters
-        self.encoder = AutoModel.from_config(config.encoder_config)
+        self.encoder = freeze_pooler(AutoModel.from_config(config.encoder_config))
+        self.supports_gradient_checkpointing = self.encoder.supports_gradient_checkpointing
         self.convs = nn.ModuleList(
             nn.Conv1d(config.encoder_config.hidden_size, config.num_filters, k) for k in config.kernel_sizes
         )
@@ -50,17 +57,19 @@ class BertCNN(PreTrainedModel):
         return model.eval()
 
     @classmethod
-    def from_pretrained(cls, name="classifier", *args, **kwargs) -> "BertCNN":
+    def from_pretrained(cls, name="classifier", *args, **kwargs):
         """A saved BERT-CNN: a folder, a Hub id, or "classifier", the ready-made one in this package."""
-        return super().from_pretrained(find_encoder(name) if name in PACKAGED else name, *args, **kwargs)
+        loaded = super().from_pretrained(find_encoder(name) if name in PACKAGED else name, *args, **kwargs)
+        freeze_pooler((loaded[0] if isinstance(loaded, tuple) else loaded).encoder)  # loading has thawed it
+        return loaded
 
     def embed(self, input_ids, attention_mask):
         """One vector per token, in context: (B, T) -> (B, T, D)."""
         # text first, padding last: BERT counts positions from 0, wherever the padding is
         order = attention_mask.argsort(dim=1, descending=True, stable=True)
-        input_ids, mask = input_ids.gather(1, order), attention_mask.gather(1, order)
+        input_ids, mask = take(input_ids, order), take(attention_mask, order)
         hidden = self.encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
-        return hidden.gather(1, order.argsort(dim=1)[..., None].expand_as(hidden))
+        return take(hidden, order.argsort(dim=1))
 
     def convolve(self, hidden, attention_mask):
         """ReLU of the k-token window that starts at each token: (B, T, D) -> K x (B, T, F)."""
@@ -86,16 +95,62 @@ class BertCNN(PreTrainedModel):
             features = F.relu(self.hidden_layer(features))
         return self.classifier(features)
 
-    def forward(self, input_ids, attention_mask=None, labels=None):
-        """`logits` (B, C), and the cross-entropy `loss` where `labels` (B,) are given."""
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        token_type_ids=None,
+        position_ids=None,
+        inputs_embeds=None,
+        labels=None,
+        output_hidden_states=None,
+        output_attentions=None,
+    ):
+        """`logits` (B, C), and a `loss` where `labels` are given; arguments as in transformers' own classifiers.
+
+        Hidden states and attentions are those of the encoder, which reads each text first and its padding last.
+        """
         if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        hidden = self.embed(input_ids, attention_mask)
-        maps = self.convolve(hidden, attention_mask)
+            batch = input_ids if inputs_embeds is None else inputs_embeds
+            attention_mask = torch.ones(batch.shape[:2], dtype=torch.long, device=batch.device)
+        order = attention_mask.argsort(dim=1, descending=True, stable=True)  # text first, as in `embed`
+        inputs = {"input_ids": input_ids, "token_type_ids": token_type_ids, "position_ids": position_ids}
+        inputs |= {"inputs_embeds": inputs_embeds, "attention_mask": attention_mask}
+        inputs = {name: take(values, order) for name, values in inputs.items() if values is not None}
+        inputs |= {"output_hidden_states": True} if output_hidden_states else {}  # not all encoders know all arguments
+        inputs |= {"output_attentions": True} if output_attentions else {}
+        encoded = self.encoder(**inputs)
+        maps = self.convolve(encoded.last_hidden_state, inputs["attention_mask"])
         features = self.pool(maps)
         logits = self.classify(features)
-        loss = None if labels is None else F.cross_entropy(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        loss = None if labels is None else self.loss(logits, labels)
+        return SequenceClassifierOutput(loss, logits, encoded.get("hidden_states"), encoded.get("attentions"))
+
+    def loss(self, logits, labels):
+        """Mean loss for the config's `problem_type`; where that is None, the shapes say which (as in transformers).
+
+        "single_label_classification": cross-entropy, labels (B,). "multi_label_classification": binary cross-entropy,
+        labels (B, C) of 0 and 1. "regression": squared error, labels (B,) or (B, C).
+        """
+        problem = self.config.problem_type
+        if problem == "regression" or (problem is None and self.config.num_labels == 1):
+            return F.mse_loss(logits, labels.to(logits.dtype).reshape(logits.shape))
+        if problem == "multi_label_classification" or (problem is None and labels.is_floating_point()):
+            return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype).reshape(logits.shape))
+        return F.cross_entropy(logits, labels.reshape(-1))
+
+    def save_pretrained(self, *args, **kwargs):
+        """As in transformers; what has been changed since the model was made is saved as it is now.
+
+        A new process first says `import companion.pytorch_class`, also where it loads the model by
+        `AutoModelForSequenceClassification` or `pipeline`: without the import transformers does not recognize the
+        model type `bert_cnn`.
+        """
+        self.config.encoder_config = self.encoder.config
+        self.config.encoder_config.vocab_size = self.get_input_embeddings().num_embeddings
+        self.config.num_labels, self.config.dropout = self.classifier.out_features, self.dropout.p
+        super().save_pretrained(*args, **kwargs)
 
 
 # From here on AutoModelForSequenceClassification and pipeline() load a saved BertCNN like any other model.

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from companion.encoders import DEFAULT_ENCODER
-from companion.pytorch_class import BertCNN
+from companion.pytorch_class import BertCNN, take
 
 
 def from_encoder(name: str = DEFAULT_ENCODER, **config):
@@ -44,9 +44,9 @@ def embed(params, encoder, input_ids, attention_mask):
     """One vector per token, in context: (B, T) -> (B, T, D)."""
     # text first, padding last: BERT counts positions from 0, wherever the padding is
     order = attention_mask.argsort(dim=1, descending=True, stable=True)
-    inputs = {"input_ids": input_ids.gather(1, order), "attention_mask": attention_mask.gather(1, order)}
+    inputs = {"input_ids": take(input_ids, order), "attention_mask": take(attention_mask, order)}
     hidden = functional_call(encoder, params["encoder"], kwargs=inputs).last_hidden_state
-    return hidden.gather(1, order.argsort(dim=1)[..., None].expand_as(hidden))
+    return take(hidden, order.argsort(dim=1))
 
 
 def convolve(params, hidden, attention_mask):

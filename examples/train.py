@@ -1,31 +1,61 @@
-"""Fine-tune a BERT-CNN and report test accuracy, with `transformers.Trainer` or with Keras's `fit`.
+"""Fine-tune a BERT-CNN and report how well it does on test data, with `transformers.Trainer` or with Keras's `fit`.
 
     python examples/train.py pytorch ../shared/data/cornell-movie-review-data/rotten_tomatoes
     python examples/train.py keras matinee --epochs 5
+    python examples/train.py pytorch my_folder --text review --label sentiment --out model
 
 Any dataset with the splits train and test will do: "matinee", a folder, a Hub id. `--frozen` trains the head alone.
+The labels decide what is learned: one class per text (accuracy), lists of classes (micro F1), or numbers (R2).
 """
 
 import argparse
+import os
+import sys
 import tempfile
+from pathlib import Path
 
 import numpy as np
+from sklearn.metrics import accuracy_score, f1_score, r2_score
 
 from companion.data import DEFAULT_DATASET, encode, keras_batches, load_dataset
 from companion.encoders import DEFAULT_ENCODER, load_tokenizer
+from companion.labels import label_names, problem_type
+
+METRICS = {  # problem type -> the metric's name, and what to compute from labels and logits
+    "single_label_classification": ("accuracy", lambda labels, logits: accuracy_score(labels, logits.argmax(1))),
+    "multi_label_classification": (
+        "micro F1",
+        lambda labels, z: f1_score(labels, z > 0, average="micro", zero_division=0),
+    ),
+    "regression": ("R2", lambda labels, logits: r2_score(labels, logits[:, 0])),
+}
 
 
-def train_pytorch(args, encoded, labels, tokenizer) -> float:
+def build(args, config):
+    """The model; with `--frozen` its encoder stays as it is."""
+    if args.framework == "pytorch":
+        from companion.pytorch_class import BertCNN
+    else:
+        from companion.keras_class import BertCNN
+        from companion.quiet import keras
+
+        keras.utils.set_random_seed(0)
+    model = BertCNN.from_encoder(args.encoder, **config)
+    if args.frozen and args.framework == "pytorch":
+        model.encoder.requires_grad_(False)
+    elif args.frozen:
+        model.encoder.trainable = False
+    return model
+
+
+def train_pytorch(model, args, encoded, tokenizer):
+    """(a function that saves the trained model, one that returns the test split's logits (N, C))."""
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-    from companion.pytorch_class import BertCNN
-
-    model = BertCNN.from_encoder(args.encoder, num_labels=len(labels), id2label=dict(enumerate(labels)))
-    model.encoder.requires_grad_(not args.frozen)
     trainer = Trainer(
         model,
         TrainingArguments(
-            args.out or tempfile.mkdtemp(),
+            tempfile.mkdtemp(),
             num_train_epochs=args.epochs,
             per_device_train_batch_size=32,
             per_device_eval_batch_size=128,
@@ -38,50 +68,108 @@ def train_pytorch(args, encoded, labels, tokenizer) -> float:
         ),
         train_dataset=encoded["train"],
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=lambda p: {"accuracy": (p.predictions.argmax(1) == p.label_ids).mean()},
     )
     trainer.train()
-    if args.out:
-        trainer.save_model()
-        tokenizer.save_pretrained(args.out)
-    return trainer.evaluate(encoded["test"])["eval_accuracy"]
+
+    def save(path):
+        model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+
+    return save, lambda: trainer.predict(encoded["test"]).predictions
 
 
-def train_keras(args, encoded, labels, tokenizer) -> float:
-    from companion.keras_class import BertCNN
+def train_keras(model, args, encoded, tokenizer):
+    """(a function that saves the trained model, one that returns the test split's logits (N, C))."""
+    from companion.keras_class import loss_for
     from companion.quiet import keras
 
-    keras.utils.set_random_seed(0)
-    model = BertCNN.from_encoder(args.encoder, num_labels=len(labels))
-    model.encoder.trainable = not args.frozen
     batches = keras_batches(encoded["train"], tokenizer, seed=0)
-    steps = len(batches) * args.epochs
-    rate = keras.optimizers.schedules.PolynomialDecay(args.learning_rate, steps, 0.0)
-    model.compile(
-        keras.optimizers.AdamW(rate, clipnorm=1.0),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
+    rate = keras.optimizers.schedules.PolynomialDecay(args.learning_rate, len(batches) * args.epochs, 0.0)
+    model.compile(keras.optimizers.AdamW(rate, clipnorm=1.0), loss_for(args.problem_type))
     model.fit(batches, epochs=args.epochs, verbose=2)
-    if args.out:
-        model.save(args.out)
-    return model.evaluate(keras_batches(encoded["test"], tokenizer, batch_size=128), verbose=0)[1]
+    return model.save, lambda: model.predict(keras_batches(encoded["test"], tokenizer, batch_size=128), verbose=0)
 
 
-if __name__ == "__main__":
+def check_out(path: Path, framework: str) -> None:
+    """Raises ValueError, before any work, where a model cannot be saved; makes the folders above it."""
+    if framework == "keras" and path.suffix != ".keras":
+        raise ValueError(f"Keras saves a model in one file whose name ends in .keras, as in {path}.keras.")
+    if framework == "keras" and path.is_dir():
+        raise ValueError(f"There is a folder of the name {path}; give the model another name.")
+    if framework == "pytorch" and path.exists() and not path.is_dir():
+        raise ValueError(f"There is a file of the name {path}; the PyTorch model is saved as a folder.")
+    folder = path if framework == "pytorch" else path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"Nothing can be written to the folder {folder} ({error.strerror}).") from None
+
+
+def save(save_model, path: Path) -> None:
+    """Save under a temporary name, then rename; if that fails, the trained model is kept in a temporary folder."""
+    try:
+        if path.suffix == ".keras":
+            half = path.with_name(f".half-{os.getpid()}-{path.name}")
+            save_model(half)
+            half.replace(path)
+        else:
+            save_model(path)
+    except Exception as error:
+        spare = Path(tempfile.mkdtemp(prefix="bert-cnn-")) / path.name
+        save_model(spare)
+        print(f"The model could not be saved as {path} ({error}); it is {spare}.", file=sys.stderr)
+
+
+def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("framework", choices=["pytorch", "keras"])
     parser.add_argument("dataset", nargs="?", default=DEFAULT_DATASET)
+    parser.add_argument("--text", default="text", help="the column of the texts")
+    parser.add_argument("--label", default="label", help="the column of the labels")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--frozen", action="store_true", help="leave the encoder as it is")
-    parser.add_argument("--out", help="where to save the model: a folder, or for Keras a file ending in .keras")
+    parser.add_argument("--out", type=Path, help="where to save the model: a folder, or for Keras a file NAME.keras")
     args = parser.parse_args()
 
-    splits, tokenizer = load_dataset(args.dataset), load_tokenizer(args.encoder)
-    encoded = {name: encode(rows, tokenizer) for name, rows in splits.items()}
-    labels = splits["train"].features["label"].names
-    accuracy = {"pytorch": train_pytorch, "keras": train_keras}[args.framework](args, encoded, labels, tokenizer)
-    majority = np.bincount(splits["test"]["label"]).max() / len(splits["test"])
-    print(f"{args.dataset}: test accuracy {accuracy:.1%}; always the most frequent class: {majority:.1%}")
+    try:  # all that can be known before training is checked before it
+        if args.epochs < 1 or not args.learning_rate > 0:
+            raise ValueError("--epochs must be at least 1, and --learning-rate more than 0.")
+        splits = load_dataset(args.dataset, args.text, args.label)
+        if missing := [split for split in ("train", "test") if split not in splits]:
+            listed = ", ".join(splits)
+            raise ValueError(f"'{args.dataset}' has no split {' and no split '.join(missing)}; it has {listed}.")
+        feature = splits["train"].features["label"]
+        names, args.problem_type = label_names(feature), problem_type(feature)
+        if args.problem_type == "single_label_classification" and len(splits["train"].unique("label")) < 2:
+            raise ValueError(f"'{args.dataset}' shows one class only in training; a classifier needs two.")
+        if args.out:
+            check_out(args.out, args.framework)
+        tokenizer = load_tokenizer(args.encoder)
+        model = build(args, {"id2label": dict(enumerate(names)), "problem_type": args.problem_type})
+    except ValueError as error:
+        sys.exit(f"train.py: {error}")
+    encoded = {name: encode(splits[name], tokenizer) for name in ("train", "test")}
+    train = {"pytorch": train_pytorch, "keras": train_keras}[args.framework]
+    save_model, predict = train(model, args, encoded, tokenizer)
+    if args.out:
+        save(save_model, args.out)
+    name, metric = METRICS[args.problem_type]
+    learned, labels = (np.array(encoded[split]["label"]) for split in ("train", "test"))
+    value = metric(labels, np.asarray(predict()))
+    if args.problem_type == "single_label_classification":
+        majority = np.bincount(labels).max() / len(labels)
+        print(f"{args.dataset}: test {name} {value:.1%}; always the most frequent class: {majority:.1%}")
+    else:
+        constant = np.tile(learned.reshape(len(learned), -1).mean(0), (len(labels), 1))  # the same for every text
+        constant = constant if args.problem_type == "regression" else constant - 0.5
+        print(
+            f"{args.dataset}: test {name} {value:.3f}; the same answer for every text: {metric(labels, constant):.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

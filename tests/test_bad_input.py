@@ -4,6 +4,8 @@ import json
 import shutil
 
 import datasets
+import keras
+import numpy as np
 import pytest
 
 from companion import data, encoders, keras_class, keras_functional, pytorch_class, pytorch_functional
@@ -31,6 +33,10 @@ BAD_SETTINGS = [
     ({"hidden_units": 0}, "hidden_units must be a whole number of at least 1, not 0"),
     ({"dropout": 1.0}, "dropout must be at least 0 and less than 1, not 1.0"),
     ({"dropout": -0.1}, "dropout must be at least 0 and less than 1, not -0.1"),
+    ({"num_filters": True}, "num_filters must be a whole number of at least 1, not True"),
+    ({"num_labels": np.int64(0)}, "num_labels must be a whole number of at least 1"),
+    ({"kernel_sizes": np.array([3.0, 4.0])}, "kernel_sizes must be whole numbers of at least 1"),
+    ({"dropout": "0.5"}, "dropout must be at least 0 and less than 1"),
     ({"dropout": float("nan")}, "dropout must be at least 0 and less than 1, not nan"),
 ]
 
@@ -144,8 +150,9 @@ def test_no_text_at_all():
     refusal("There is no text: give at least one", check_texts, [])
 
 
-def test_labels_that_are_lists(tmp_path):
-    rows = [{"text": "fine", "label": [1, 0]}, {"text": "so so", "label": [0, 1]}]
+@pytest.mark.parametrize("label", [{"sentiment": 1}, [[1], [0]]], ids=str)
+def test_labels_that_are_neither_values_nor_lists_of_them(tmp_path, label):
+    rows = [{"text": "fine", "label": label}]
     refusal("A label in the split 'train' of .* is not one value", load_dataset, write(tmp_path, rows))
 
 
@@ -157,3 +164,17 @@ def test_a_row_without_a_label(tmp_path, label, none):
 
 def test_the_defaults_are_there():
     assert (data.DEFAULT_DATASET, encoders.DEFAULT_ENCODER) == ("matinee", "embedded")
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint16])
+def test_settings_may_be_numbers_of_numpy(kind, random_encoder, tmp_path):
+    head = {"kernel_sizes": np.array([2, 3], kind), "num_filters": kind(4), "num_labels": kind(3)}
+    head |= {"hidden_units": kind(5), "dropout": np.float32(0.25)}
+    plain = {"kernel_sizes": (2, 3), "num_filters": 4, "num_labels": 3, "hidden_units": 5, "dropout": 0.25}
+    assert BertCNNConfig(**head).head == plain
+    model = pytorch_class.BertCNN.from_encoder(random_encoder, **head)
+    model.save_pretrained(tmp_path)
+    assert pytorch_class.BertCNN.from_pretrained(tmp_path).config.head == plain
+    for build in (BUILD["keras_class"], BUILD["keras_functional"]):
+        build(random_encoder, **head).save(tmp_path / "model.keras")
+        assert keras.saving.load_model(tmp_path / "model.keras").output_names is not None

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 
-from companion.data import ASSETS, PACKAGED
+from companion.files import PACKAGED
 from companion.study.challenge import (
     FOLDER,
     clustered_wilson,
@@ -169,7 +169,7 @@ def test_no_text_stands_twice_and_all_are_filled_in(cases):
 
 def test_none_of_it_is_in_the_training_texts(cases):
     known = set()
-    for path in [path for name in PACKAGED for path in (ASSETS / name).glob("*.jsonl")]:
+    for path in [path for folder in PACKAGED.values() for path in folder.glob("*.jsonl")]:
         known |= {json.loads(line)["text"].lower() for line in path.read_text("utf-8").splitlines()}
     assert known and not known & set(cases["text"].str.lower())
 

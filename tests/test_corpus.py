@@ -7,7 +7,8 @@ from itertools import combinations
 
 import pytest
 
-from companion.data import ASSETS, load_dataset
+from companion.data import load_dataset
+from companion.files import PACKAGED
 
 SPLITS = ("train", "validation", "test")
 CORPORA = {
@@ -31,7 +32,7 @@ CORPORA = {
 def read(name):
     rows = []
     for split in SPLITS:
-        for line in (ASSETS / name / f"{split}.jsonl").read_text().splitlines():
+        for line in (PACKAGED[name] / f"{split}.jsonl").read_text().splitlines():
             row = json.loads(line)
             rows.append({"pair_id": None} | row | {"split": split, "words": words(row["text"])})
     return rows

@@ -76,8 +76,9 @@ def test_labels_become_classes_the_same_in_all_splits(tmp_path, labels):
 
 
 def test_an_unlabelled_split_is_left_out(tmp_path):
-    for split, label in {"train": 0, "test": 1, "unsupervised": -1}.items():
-        datasets.Dataset.from_dict({"text": ["words"], "label": [label]}).to_parquet(tmp_path / f"{split}.parquet")
+    for split, labels in {"train": [0, 1], "test": [1], "unsupervised": [-1]}.items():
+        rows = datasets.Dataset.from_dict({"text": ["words"] * len(labels), "label": labels})
+        rows.to_parquet(tmp_path / f"{split}.parquet")
     splits = load_dataset(str(tmp_path))
     assert set(splits) == {"train", "test"}
     assert splits["train"].features["label"].names == ["0", "1"]

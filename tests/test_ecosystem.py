@@ -1,5 +1,8 @@
 """The variants are ordinary models of their frameworks: saved, loaded, trained, compiled, differentiated as usual."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 from operator import itemgetter
 
@@ -15,6 +18,8 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
 from companion import keras_class, keras_functional, pytorch_functional
+from companion.attribution import explain
+from companion.config import BertCNNConfig
 from companion.data import encode, keras_batches
 from companion.encoders import load_tokenizer
 from companion.pytorch_class import BertCNN
@@ -242,3 +247,267 @@ def test_other_encoders_serve_the_pytorch_variants(tmp_path, kind):
             ValueError, match=f"need a BERT encoder, .* is of type '{kind}'; the PyTorch variants take it"
         ):
             build(str(tmp_path))
+
+
+# --- one class, several classes, a number ---------------------------------------------------------
+
+PROBLEMS = {  # problem type, num_labels -> labels
+    ("single_label_classification", 2): [1, 0, 0, 1],
+    ("multi_label_classification", 3): [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 1.0], [1.0, 0.0, 0.0]],
+    ("regression", 1): [0.5, -1.0, 2.5, 0.0],
+}
+
+
+def loss_by_hand(problem, logits, labels):
+    if problem == "single_label_classification":
+        return -np.mean([row[label] - np.log(np.exp(row).sum()) for row, label in zip(logits, labels, strict=True)])
+    if problem == "regression":
+        return np.mean((logits[:, 0] - labels) ** 2)
+    chances = 1 / (1 + np.exp(-logits))
+    return -np.mean(np.where(np.array(labels) == 1, np.log(chances), np.log(1 - chances)))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("problem, num_labels", PROBLEMS)
+def test_each_problem_type_has_its_loss(build_four, random_encoder, inputs, tensors, problem, num_labels, variant):
+    four = build_four(random_encoder, num_labels=num_labels, num_filters=5)
+    labels = PROBLEMS[problem, num_labels]
+    logits = four.steps(variant, inputs)["logits"]
+    expected = loss_by_hand(problem, logits.astype(np.float64), labels)
+    if variant.startswith("keras"):
+        found = keras_class.loss_for(problem)(np.array(labels, np.float32), logits)
+    else:
+        model = BertCNN(
+            BertCNNConfig(
+                **four.model.config.head, problem_type=problem, encoder_config=four.model.config.encoder_config
+            )
+        )
+        found = model.loss(torch.from_numpy(logits), torch.tensor(labels))
+        if variant == "pytorch_class":
+            four.model.config.problem_type = problem
+            for given in (torch.tensor(labels), torch.tensor(labels).to(torch.float64 if num_labels > 2 else None)):
+                torch.testing.assert_close(four.model(**tensors, labels=given).loss, found)
+            four.model.config.problem_type = None
+            torch.testing.assert_close(four.model(**tensors, labels=torch.tensor(labels)).loss, found)
+    assert float(found) == pytest.approx(expected, abs=1e-5)
+
+
+def test_labels_that_do_not_fit_are_never_broadcast(random_encoder, tensors):
+    model = BertCNN.from_encoder(random_encoder, num_labels=3, problem_type="multi_label_classification")
+    with pytest.raises(RuntimeError):
+        model(**tensors, labels=torch.ones(4, 1))
+    with pytest.raises((ValueError, RuntimeError)):
+        BertCNN.from_encoder(random_encoder, problem_type="single_label_classification")(
+            **tensors, labels=torch.ones(4, 2)
+        )
+
+
+@pytest.mark.parametrize("build", [BertCNN.from_encoder, *KERAS.values(), keras_class.loss_for])
+def test_an_unknown_problem_type_is_refused(random_encoder, build):
+    with pytest.raises(ValueError, match="problem_type"):
+        build(*([random_encoder] if build is not keras_class.loss_for else []), problem_type="ranking")
+
+
+def test_pipeline_gives_each_label_a_chance_of_its_own(random_encoder, four):
+    model = BertCNN.from_encoder(random_encoder, num_labels=3, problem_type="multi_label_classification")
+    classify = transformers.pipeline("text-classification", model=model, tokenizer=four.tokenizer, device="cpu")
+    found = {answer["label"]: answer["score"] for answer in classify(TEXTS[0], top_k=None)}
+    logits = model(**four.tokenizer(TEXTS[:1], return_tensors="pt")).logits[0]
+    np.testing.assert_allclose([found[f"LABEL_{i}"] for i in range(3)], logits.sigmoid().detach(), atol=1e-5)
+
+
+# --- what transformers' own classifiers take ------------------------------------------------------
+
+
+@torch.no_grad()
+def test_forward_takes_what_transformers_classifiers_take(four, tensors, random_encoder):
+    plain, ids = four.model(**tensors).logits, tensors["input_ids"]
+    types, positions = torch.zeros_like(ids), torch.arange(ids.shape[1]).expand_as(ids)
+    vectors = four.model.get_input_embeddings()(ids)
+    torch.testing.assert_close(four.model(**tensors, token_type_ids=types, position_ids=positions).logits, plain)
+    embedded = four.model(inputs_embeds=vectors, attention_mask=tensors["attention_mask"])
+    torch.testing.assert_close(embedded.logits, plain, rtol=0, atol=1e-5)
+    assert not torch.allclose(four.model(**tensors, token_type_ids=types + 1).logits, plain, atol=1e-3)
+    assert not torch.allclose(four.model(**tensors, position_ids=positions + 9).logits, plain, atol=1e-3)
+    loss, logits = four.model(**tensors, labels=LABELS, return_dict=False)
+    assert torch.equal(logits, plain) and loss.ndim == 0
+    output = four.model(**tensors, output_hidden_states=True)
+    assert len(output.hidden_states) == 3
+    torch.testing.assert_close(output.hidden_states[-1], four.model.embed(**tensors))
+    eager = BertCNN.from_encoder(random_encoder)
+    eager.set_attn_implementation("eager")
+    assert [a.shape for a in eager(**tensors, output_attentions=True).attentions] == [(4, 2, *[ids.shape[1]] * 2)] * 2
+
+
+def test_pipeline_takes_the_tokenizer_as_it_is(four, random_encoder):
+    """Its own BERT tokenizer also returns token_type_ids."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(random_encoder)
+    assert "token_type_ids" in tokenizer(TEXTS[0])
+    answers = transformers.pipeline("text-classification", model=four.model, tokenizer=tokenizer, device="cpu")(TEXTS)
+    expected = four.model(**four.tokenizer(TEXTS, padding=True, return_tensors="pt")).logits.softmax(-1).amax(-1)
+    np.testing.assert_allclose([answer["score"] for answer in answers], expected.detach(), atol=1e-5)
+
+
+def test_gradient_checkpointing_changes_no_gradient(random_encoder, tensors):
+    torch.manual_seed(0)
+    model = BertCNN.from_encoder(random_encoder, dropout=0.0)
+    model.train().encoder.apply(lambda module: setattr(module, "p", 0.0) if hasattr(module, "p") else None)
+    gradients = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.zero_grad()
+        model(**tensors, labels=LABELS).loss.backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    assert model.is_gradient_checkpointing
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["from_encoder", "from_pretrained", "from_config"])
+def test_plain_distributed_training_takes_steps(random_encoder, tensors, tmp_path, how):
+    """It stops at the second step where a parameter gets no gradient, as BERT's pooler."""
+    model = BertCNN.from_encoder(random_encoder)
+    if how == "from_pretrained":
+        model.save_pretrained(tmp_path / "saved")
+        model = BertCNN.from_pretrained(tmp_path / "saved")
+    elif how == "from_config":
+        model = BertCNN(model.config)
+    init = f"file://{tmp_path / 'meeting'}"
+    torch.distributed.init_process_group("gloo", init_method=init, rank=0, world_size=1)
+    try:
+        spread = torch.nn.parallel.DistributedDataParallel(model.train())
+        for _ in range(3):
+            spread(**tensors, labels=LABELS).loss.backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
+
+
+CHANGES = {
+    "more tokens": lambda model: model.resize_token_embeddings(90),
+    "rows for a GPU": lambda model: model.resize_token_embeddings(pad_to_multiple_of=64),
+    "other embeddings": lambda model: model.set_input_embeddings(torch.nn.Embedding(70, 32)),
+    "other classes": lambda model: setattr(model, "classifier", torch.nn.Linear(300, 7)),
+    "dropout": lambda model: setattr(model.dropout, "p", 0.125),
+    "the encoder's dropout": lambda model: setattr(model.encoder.config, "hidden_dropout_prob", 0.25),
+    "fewer layers": lambda model: cut(model, 1),
+    "half": lambda model: model.half(),
+    "bfloat16": lambda model: model.to(torch.bfloat16),
+    "double": lambda model: model.double(),
+}
+
+
+def cut(model, layers):
+    model.encoder.encoder.layer = model.encoder.encoder.layer[:layers]
+    model.encoder.config.num_hidden_layers = layers
+
+
+@pytest.mark.parametrize("auto", [BertCNN, transformers.AutoModelForSequenceClassification])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@torch.no_grad()
+def test_a_changed_model_still_loads(random_encoder, tensors, tmp_path, change, auto):
+    model = BertCNN.from_encoder(random_encoder)
+    change(model)
+    model.save_pretrained(tmp_path)
+    again = auto.from_pretrained(tmp_path)
+    assert again.dtype == model.dtype and again.dropout.p == model.dropout.p
+    assert again.config.num_labels == model.classifier.out_features == len(again.config.id2label)
+    assert again.encoder.config.hidden_dropout_prob == model.encoder.config.hidden_dropout_prob
+    assert again.encoder.config.vocab_size == model.get_input_embeddings().num_embeddings
+    assert torch.equal(again(**tensors).logits, model(**tensors).logits)
+
+
+# --- what a Keras file keeps ----------------------------------------------------------------------
+
+
+def freeze_some(model):
+    encoder = next(layer for layer in model.layers if hasattr(layer, "transformer_layers"))
+    encoder.token_embedding.trainable = False
+    encoder.transformer_layers[0].trainable = False
+    encoder.transformer_layers[1]._self_attention_layer.trainable = False
+
+
+FREEZES = {
+    "nothing": lambda model: None,
+    "some of the encoder": freeze_some,
+    "the encoder": lambda model: setattr(
+        model.layers[[hasattr(x, "hidden_dim") for x in model.layers].index(True)], "trainable", False
+    ),
+    "a convolution": lambda model: setattr(model.get_layer("conv_3"), "trainable", False),
+}
+
+
+@pytest.mark.parametrize("build", KERAS.values(), ids=KERAS)
+@pytest.mark.parametrize("freeze", FREEZES.values(), ids=FREEZES)
+def test_a_keras_file_keeps_the_optimizer_and_what_is_frozen(random_encoder, inputs, tmp_path, build, freeze):
+    model = build(random_encoder, num_filters=4, dropout=0.0)
+    freeze(model)
+    model.compile(**LOSS)
+    for _ in range(2):
+        model.train_on_batch(inputs, LABELS.numpy())
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert int(again.optimizer.iterations) == 2
+    for name in ("weights", "trainable_weights"):
+        assert [w.shape for w in getattr(again, name)] == [w.shape for w in getattr(model, name)], name
+    for one, other in zip(again.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
+    frozen = [w.numpy() for w in again.non_trainable_weights]
+    again.train_on_batch(inputs, LABELS.numpy())
+    assert all(np.array_equal(w, old) for w, old in zip(again.non_trainable_weights, frozen, strict=True))
+
+
+# --- precisions, backends, processes --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_models_of_any_precision_can_be_explained(random_encoder, four, dtype):
+    model = BertCNN.from_encoder(random_encoder).to(dtype)
+    with torch.no_grad():
+        expected = model(**four.tokenizer(TEXTS[0], return_tensors="pt")).logits[0].float()
+    for variant in (model, pytorch_functional.from_model(model)):
+        explanation = next(explain(variant, TEXTS[0], tokenizer=four.tokenizer))
+        np.testing.assert_allclose(explanation.logits, expected, rtol=0, atol=0.05)
+
+
+ON_TORCH = """
+import numpy as np, torch
+from companion import keras_class, keras_functional, pytorch_class, weights
+from companion.attribution import explain
+from companion.encoders import load_tokenizer
+from companion.quiet import keras
+assert keras.backend.backend() == "torch"
+tokenizer = load_tokenizer(NAME)
+model = pytorch_class.BertCNN.from_encoder(NAME, hidden_units=3)
+expected = next(explain(model, "a warm film", tokenizer=tokenizer))
+for build in (keras_class.BertCNN.from_encoder, keras_functional.build_bert_cnn):
+    twin = weights.to_keras(model, build(NAME, hidden_units=3))
+    found = next(explain(twin, "a warm film", tokenizer=tokenizer))
+    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5)
+    assert found.read == expected.read
+    before = model.classifier.weight.clone()
+    torch.testing.assert_close(weights.to_pytorch(twin, model).classifier.weight, before)
+"""
+
+
+def run(code, **environment):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_keras_on_pytorch_is_explained_and_takes_weights(random_encoder):
+    run(f"NAME = {random_encoder!r}\n{ON_TORCH}", KERAS_BACKEND="torch")
+
+
+def test_a_new_process_loads_after_the_documented_import(random_encoder, tmp_path):
+    BertCNN.from_encoder(random_encoder).save_pretrained(tmp_path / "pytorch")
+    for name, build in KERAS.items():
+        build(random_encoder).save(tmp_path / f"{name}.keras")
+        module = f"companion.keras_{name}"
+        assert f"`import {module}`" in (build.__doc__ + keras_class.BertCNN.__doc__)
+        run(f"import {module}, keras; keras.saving.load_model({str(tmp_path / f'{name}.keras')!r})")
+    assert "`import companion.pytorch_class`" in BertCNN.save_pretrained.__doc__
+    load = f"AutoModelForSequenceClassification.from_pretrained({str(tmp_path / 'pytorch')!r})"
+    run(f"import companion.pytorch_class, transformers; transformers.{load}")

@@ -126,7 +126,7 @@ def test_the_companion_can_be_read_in_one_sitting():
 
 
 LAYERS = [  # a module imports from its own layer and from those above it
-    {"config", "data", "encoders", "quiet"},
+    {"config", "data", "files", "labels", "encoders", "keras_encoder", "quiet"},
     {"pytorch_class", "pytorch_functional", "keras_class", "keras_functional"},
     {"weights", "attribution", "faithfulness", "display", "checks"},
     {"tasks"},

@@ -14,8 +14,8 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from companion.data import ASSETS
 from companion.encoders import load_keras_encoder, load_pytorch_encoder, load_tokenizer
+from companion.files import PACKAGED
 from tools import pretrain
 
 SMALL = ["--steps", "6", "--layers", "1", "--width", "64", "--vocabulary", "300", "--save-every", "2"]
@@ -25,7 +25,7 @@ SMALL = ["--steps", "6", "--layers", "1", "--width", "64", "--vocabulary", "300"
 def text_folder(tmp_path_factory) -> str:
     """Real text, as the unlabelled split; a sign that no other text has, in the test split."""
     folder = tmp_path_factory.mktemp("texts")
-    reviews = [json.loads(line)["text"] for line in (ASSETS / "matinee-hard" / "train.jsonl").read_text().splitlines()]
+    reviews = [json.loads(line)["text"] for line in (PACKAGED["matinee-hard"] / "train.jsonl").read_text().splitlines()]
     rows = [{"text": text + "<br />", "label": -1} for text in reviews]
     (folder / "unsupervised.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "test.jsonl").write_text(json.dumps({"text": "\u00a7 " * 50, "label": 1}) + "\n")

@@ -20,7 +20,7 @@ from sklearn.decomposition import TruncatedSVD
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
-from companion.data import read_splits
+from companion.files import read_splits
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 BLOCK = 2048  # tokens; a batch is one or more blocks, cut into rows of one of these lengths

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
-from datasets import DatasetDict
+from datasets import ClassLabel, DatasetDict
 from sklearn.model_selection import train_test_split
 
 from companion.data import DEFAULT_DATASET, load_dataset
@@ -40,6 +40,8 @@ def prepare(name: str) -> DatasetDict:
     if not {"train", "test"} <= set(splits):
         raise ValueError(f"'{name}' needs the splits train and test; it has {list(splits)}.")
 
+    if not isinstance(splits["train"].features["label"], ClassLabel):
+        raise ValueError(f"The comparison needs one class per text; the labels of '{name}' are lists or numbers.")
     if "validation" not in splits:
         validation, train = draw(splits["train"], len(splits["train"]) // 10)
         splits["train"], splits["validation"] = (splits["train"].select(part) for part in (train, validation))
