@@ -18,7 +18,7 @@ import companion
 
 ROOT = Path(__file__).parent.parent
 BESIDE = """
-    answer attribution benchmark challenge checks evaluation experiment heads pretrain results splits training vectors
+    answer benchmark challenge evaluation experiment heads pretrain results splits training vectors
 """
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -113,7 +113,8 @@ def test_the_companion_can_be_read_in_one_sitting():
     """Every line counted: the model and what it stands on together, and any module that builds on it for itself."""
     lines = {path.stem: len(path.read_text("utf-8").splitlines()) for path in (ROOT / "companion").rglob("*.py")}
     beside = {name: lines.pop(name) for name in BESIDE.split()}
-    assert sum(lines.values()) <= 900, lines
+    assert sum(lines.values()) <= 1500, lines
+    assert max(lines.values()) <= 250, lines
     assert max(beside.values()) <= 300, beside
 
 
