@@ -5,7 +5,6 @@ from numbers import Integral, Real
 
 from transformers import AutoConfig, PreTrainedConfig
 
-
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 
 
