@@ -286,7 +286,7 @@ def test_the_box_answers_the_keyboard(page):
 
 
 def test_what_is_shown_adds_up_to_the_last_digit(page):
-    for text in [text for text in TEXTS if text.strip()][:25]:
+    for text in [text for text in TEXTS if text.strip()][::3]:
         ask(page, text)
         *parts, (name, total) = shown(page)
         assert name == "sum" and sum(value for _, value in parts) == total, text
