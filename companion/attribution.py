@@ -163,6 +163,11 @@ class Head:
 def _read_head(model) -> Head:
     if isinstance(model, tuple) and len(model) == 2 and {"convs", "classifier"} <= set(model[0]):
         return _read_pytorch(*model)
+    names = [
+        layer.name for layer in getattr(model, "layers", ())
+    ]  # Keras first: on PyTorch, its models have parameters, too
+    if "classifier" in names and any(name.startswith("conv_") for name in names):
+        return _read_keras(model)
     if hasattr(model, "convolve") and hasattr(model, "named_parameters"):
         from companion.pytorch_functional import from_model
 
@@ -170,9 +175,6 @@ def _read_head(model) -> Head:
         params, encoder = from_model(model)
         encoder.train(training)  # as it was
         return _read_pytorch(params, encoder)
-    names = [layer.name for layer in getattr(model, "layers", ())]
-    if "classifier" in names and any(name.startswith("conv_") for name in names):
-        return _read_keras(model)
     raise ValueError(
         "Only a BERT-CNN can be explained: the PyTorch class, (params, encoder), the Keras class or the Keras graph, "
         f"not {type(model).__name__}."

@@ -5,6 +5,8 @@ from numbers import Integral, Real
 
 from transformers import AutoConfig, PreTrainedConfig
 
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
+
 
 def is_count(value) -> bool:
     """Whether a value is a whole number of at least 1, Python's or NumPy's."""
@@ -17,9 +19,10 @@ class BertCNNConfig(PreTrainedConfig):
     kernel_sizes: widths of the convolutions' windows, in tokens.
     num_filters: filters (feature maps) for each kernel size.
     dropout: share of the pooled features dropped in training, 0 <= dropout < 1.
-    num_labels: number of classes.
+    num_labels: number of classes; 1 for a regression.
     hidden_units: size of a dense ReLU layer before the output; None for none.
     encoder_config: the encoder's own settings (a Hugging Face config, or the dict of one).
+    problem_type: one of `PROBLEM_TYPES`, as in transformers: it decides the loss. None: the labels decide.
 
     Raises ValueError, with one sentence, for a setting that makes no model.
     """
@@ -47,6 +50,8 @@ class BertCNNConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
         if not isinstance(dropout, Real) or not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and less than 1, not {dropout!r}.")
+        if (problem := kwargs.get("problem_type")) not in (None, *PROBLEM_TYPES):
+            raise ValueError(f"problem_type must be one of {', '.join(PROBLEM_TYPES)}, or None, not {problem!r}.")
         if isinstance(encoder_config, dict):
             encoder_config = AutoConfig.for_model(**encoder_config)
         # as Python's own numbers, which JSON can hold: NumPy's will do as arguments

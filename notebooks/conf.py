@@ -24,6 +24,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinxcontrib.bibtex",
     "tools.book",
+    "tools.box",
 ]
 # Only what is named here gets in: the course's source, with its solutions, stays out whatever is added to it.
 include_patterns = ["*.md", "[0-9][0-9]_*.ipynb", "coursework/README.md", "coursework/grading.md"]
@@ -50,10 +51,12 @@ bibtex_default_style = "plain"
 
 copybutton_selector = "div:not(.output) > div.highlight pre"  # code, not what came out of it
 
+classifier = str(ROOT / "companion" / "assets" / "classifier")  # answers in the box on some pages
+
 html_theme = "sphinx_book_theme"
 html_title = "How does a CNN perform after BERT embedding?"
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
-html_static_path = ["book.css"]
+html_static_path = ["book.css", "book/bert_cnn.js", "book/box.js"]
 html_css_files = ["book.css"]
 html_sourcelink_suffix = ""
 html_show_search_summary = False  # it would fetch pages, which a browser forbids where they are files

@@ -11,8 +11,10 @@ import nbformat
 import pytest
 from pybtex.database import parse_file
 
+from companion.encoders import load_tokenizer
+from companion.pytorch_class import BertCNN
 from tests.browser import CHROMIUM, open_browser
-from tools import book, series
+from tools import book, box, series
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = [path.stem for path in series.notebooks()]
@@ -29,8 +31,14 @@ def built(tmp_path_factory) -> Path:
     command = re.search(r"-m (sphinx .*)", (ROOT / "Makefile").read_text(encoding="utf-8"))[1]
     assert {"-W", "-n"} <= set(command.split())
     folder = tmp_path_factory.mktemp("book")
+    options = []
+    if not (ROOT / "companion" / "assets" / "classifier").is_dir():  # a checkout before it was trained: a random head
+        classifier = tmp_path_factory.mktemp("classifier")
+        BertCNN.from_encoder(id2label={0: "negative", 1: "positive"}).save_pretrained(classifier)
+        load_tokenizer().save_pretrained(classifier)
+        options = ["-D", f"classifier={classifier}"]
     done = subprocess.run(
-        [sys.executable, "-m", *command.replace("build/", f"{folder.as_posix()}/").split()],
+        [sys.executable, "-m", *command.replace("build/", f"{folder.as_posix()}/").split(), *options],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -96,11 +104,33 @@ def test_a_spelling_chosen_once_is_chosen_on_every_page(built, page):
     page.get_by_text("Keras", exact=True).locator("visible=true").first.click()
     assert shown("keras") == [True] and page.get_by_text("companion.keras_class").first.is_visible()
     page.goto((built / "spellings.html").as_uri())
-    assert shown("keras") == [True] * 5 and shown("pytorch") == [False] * 5
+    assert shown("keras") == [True] * 5 and shown("pytorch") == shown("javascript") == [False] * 5
     page.locator('label[data-sync-id="functional"]').nth(2).click()
     assert shown("functional") == [True] * 5
     page.goto((built / "api.html").as_uri())
     assert shown("functional") == [True] and page.get_by_text("build_bert_cnn").locator("visible=true").count() > 0
+
+
+@needs_browser
+def test_the_model_answers_on_the_front_page_and_beside_the_notebooks_that_use_it(built, page):
+    with_box = [name for name in PAGES if 'class="bert-cnn-box"' in html(built, name)]
+    assert with_box == ["index", "00_start_here", "09_what_the_filters_read"]
+    for name in with_box:
+        page.goto((built / f"{name}.html").as_uri())
+        page.get_by_label("Write a sentence about a film").press("Enter")
+        page.get_by_text(re.compile(r"^(positive|negative), with a probability of \d+\.\d%\.$")).wait_for()
+        parts = page.locator(".bert-cnn-box tbody td:last-child").all_inner_texts()
+        *parts, total = [int(re.sub(r"[+.]", "", part.replace("−", "-"))) for part in parts]
+        assert len(parts) == 7 and sum(parts) == total
+    assert page.troubles == []
+    assert [url for url in page.asked if not url.startswith(("file:", "data:"))] == []
+
+
+@needs_browser
+def test_the_weights_are_fetched_by_who_asks_only(built, page):
+    page.goto((built / "index.html").as_uri(), wait_until="load")
+    assert any("bert_cnn.js" in url for url in page.asked)
+    assert not any(Path(box.WEIGHTS).name in url for url in page.asked)
 
 
 @needs_browser
