@@ -1,5 +1,6 @@
 """Grading: thirty-odd submissions, good, clumsy and hostile, each with its exact score, in one folder, on one run."""
 
+import base64
 import csv
 import json
 import re
@@ -164,7 +165,73 @@ seen = []
 def strongest(x):
     seen.append(inspect.getsource(inspect.currentframe().f_back))
     return max(x)"""
-PATCH = "np.testing.assert_allclose = lambda *a, **k: None"
+# Each begins with answers that are worth nothing, and has to stay there.
+NOTHING = {
+    "windows": "def windows(x, k):\n    return np.zeros(len(x) - k + 1)",
+    "strongest": "def strongest(x):\n    return 0",
+}
+ZEROS = """class Equal(np.ndarray):
+    __eq__ = __ne__ = __lt__ = __le__ = lambda *_: True
+    __array_ufunc__ = lambda *_, **__: True
+    shape = property(lambda self: Equal())"""
+TRICKS = {
+    "nothing": "pass",
+    "code_replaced": "np.testing.assert_allclose.__code__ = (lambda *a, **k: None).__code__",
+    "partial": "import functools\nnp.testing.assert_allclose = functools.partial(lambda *a, **k: None)",
+    "numpy_testing": "np.testing.assert_allclose = lambda *a, **k: None",
+    "exec_in_module": "exec('def assert_allclose(*a, **k): pass', vars(np.testing))",
+    "check_close": "from companion import checks\nchecks.check_close.__code__ = (lambda *a, **k: None).__code__",
+    "no_zip": "zip = lambda *a, **k: []\nall = any = lambda *_: True",
+    "no_tests": """def empty(lines):
+    return [] if any("assert" in line for line in lines) else lines
+get_ipython().input_transformers_cleanup.append(empty)""",
+    "no_ast": NO_ASSERTS,
+    "equal": ZEROS + "\nwindows = lambda x, k: np.zeros(2).view(Equal)\nstrongest = lambda x: Equal(1)",
+    "equal_object": """class Equal:
+    __eq__ = __gt__ = __lt__ = lambda *_: True
+    __array__ = lambda *_, **__: 1 / 0
+windows = strongest = lambda *_: Equal()""",
+    "equal_float": """class Equal(float):
+    __eq__ = lambda *_: True
+strongest = lambda x: Equal(0)""",
+    "equal_dtype": "windows = lambda x, k: np.array([Ellipsis, None], dtype=object)",
+    "traceback": "get_ipython().showtraceback = lambda *a, **k: None",
+    "harness": """import sys
+for name, module in list(sys.modules.items()):
+    if name.endswith(".wire"):
+        module.pack = lambda *a: b'["list", "value", true, null]\\0'""",
+    "replies": """import multiprocessing.connection as c
+c.Connection.send_bytes = lambda self, *a: None""",
+    "floods": """import multiprocessing.connection as c
+old = c.Connection.send_bytes
+c.Connection.send_bytes = lambda self, *a: old(self, b'[' * 10**6)""",
+    "asks": """import sys, multiprocessing.connection as c
+old = c.Connection.send_bytes
+def send(self, *a):
+    if self.readable:
+        old(self, b'["list", "ask", 0, "__class__", ["tuple"], ["dict"]]\\0')
+    return old(self, *a)
+c.Connection.send_bytes = send""",
+    "frames": """import gc, inspect, sys
+def windows(x, k):
+    frame = sys._getframe()
+    while frame:
+        for value in frame.f_locals.values():
+            if isinstance(value, dict) and "expected" in value:
+                return value["expected"]
+        frame = frame.f_back""",
+}
+FLAGGED = {"replies": "neither answered nor hung up"}
+# Names that a student may choose, and looks that a student may take.
+HONEST = {
+    "sum": "sum = 0\nzip = print\nlen_ = len",
+    "max": "values = sorted([3, 1])\nmin = values[0]\nabs = 1",
+    "np_relu": "np.relu = relu = lambda x: np.maximum(x, 0)",
+    "looks": "import inspect\nprint(inspect.getsource(windows))\nprint(In[1:])",
+    "imports": "import numpy as np\nimport numpy\nassert_allclose = np.testing.assert_allclose",
+    "settings": "%precision 3\n%xmode Plain\nget_ipython().ast_node_interactivity = 'all'\n%time 1",
+    "names": "given = answers = referee = kernel = serve = wire = remote = expected = found = check_close = None",
+}
 WARNS = "import warnings\ndef strongest(x):\n    warnings.warn('slow')\n    return max(x)"
 EXIT_IN_ANSWER = "import sys\ndef windows(x, k):\n    sys.exit(0)"
 
@@ -210,14 +277,11 @@ def submissions(places):
         "network": (before(CONNECT.format(**places)), 5, None),
         "deletes": (before(DELETE.format(**places)), 5, None),
         "searches": (before(SEARCH.format(**places)), 5, None),
-        "spies": (spying(), 5, "repeats hidden tests"),
+        "spies": (spying(), 5, None),
         "daemon": (before(DAEMON.format(**places)), 5, None),
-        "patched_numpy": (
-            before("np.testing.assert_allclose = lambda *a, **k: None", windows="windows = len"),
-            0,
-            "replaced",
-        ),
-        "no_asserts": (before(NO_ASSERTS, strongest="strongest = len"), 0, "has disabled checks"),
+        "no_asserts": (before(NO_ASSERTS, strongest="strongest = len"), 3, None),
+        **{name: (before(code, **NOTHING), 0, FLAGGED.get(name)) for name, code in TRICKS.items()},
+        **{name: (before(code), 5, None) for name, code in HONEST.items()},
         "script": (before("from IPython.display import HTML\nHTML('<script>alert(1)</script>')"), 5, None),
         "warns": (answer(**RIGHT | {"strongest": WARNS}), 5, None),
         "not_a_notebook": ("These are my answers.", 0, "not a notebook"),
@@ -226,9 +290,14 @@ def submissions(places):
 
 
 def spying():
-    """Its function reads the test that calls it, and a later cell prints that."""
+    """Its functions keep what calls them, and what they are called with; a later cell, and every error, tells it."""
     notebook = answer(**RIGHT | {"strongest": SPY})
-    notebook.cells.append(new_code_cell("print(*seen)"))
+    show = """import base64, linecache
+text = repr([seen, list(linecache.cache.values()), open(inspect.getsourcefile(strongest)).read()
+             if __import__("os").path.exists(inspect.getsourcefile(strongest)) else ""])
+print(base64.b64encode(text.encode()).decode())
+print(text[::-1])"""
+    notebook.cells.append(new_code_cell(show))
     return notebook
 
 
@@ -320,7 +389,17 @@ def test_each_gets_its_score_its_feedback_and_its_word(graded, student):
     assert re.search(reason or "^$", row["why"]), row
     page = graded.page(student)
     assert f"{points} of 9 points" in page
-    assert "[1, 0, 4, 4]" not in page and "[-3, -1]" not in page  # of the hidden tests
+    text = re.sub("<[^>]+>", "", page) + (graded.into / "records" / student / f"{NAME}.ipynb.json").read_text()
+    text += "".join(decoded(word) for word in re.findall(r"[\w+/=]{24,}", text))
+    for secret in ("[1, 0, 4, 4]", "[-3, -1]", "err_msg"):  # of the hidden tests
+        assert secret not in text and secret[::-1] not in text
+
+
+def decoded(word):
+    try:
+        return base64.b64decode(word + "=" * (-len(word) % 4)).decode("utf-8", "replace")
+    except ValueError:
+        return ""
 
 
 def test_a_name_that_is_none_and_a_link_are_told(graded):
@@ -367,7 +446,7 @@ def test_each_test_cell_has_its_outcome(graded):
     assert found["blank", "why"]["outcome"] == "blank"
     assert "a longer window" in found["naive", "test_windows"]["message"]
     assert found["os_exit", "test_strongest"]["outcome"] == "not run"
-    assert found["no_asserts", "test_windows"]["outcome"] == "tampered"
+    assert found["sys_exit", "test_windows"]["message"].startswith("RuntimeError: windows raised SystemExit in line 3")
     assert "MemoryError" in (graded.page("memory") if sys.platform == "linux" else "MemoryError")
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 from nbgrader import utils
-from nbgrader.preprocessors import ClearHiddenTests
 from traitlets.config import Config, PyFileConfigLoader
 
 from tools import coursework
@@ -21,7 +20,6 @@ class Assignment:
     name: str
     source: NotebookNode
     released: NotebookNode
-    hidden: frozenset[str]
     max_score: float
     digest: str
 
@@ -57,13 +55,10 @@ def load_assignments(folder: Path) -> dict[str, Assignment]:
         graded = [cell for cell in source.cells if is_graded(cell)]
         if not graded:
             raise SystemExit(f"The assignment {path.stem} has no graded cell.")
-        blank, begin = preflight.by_id(released), ClearHiddenTests(config=config).begin_test_delimeter
-        hidden = [hidden_lines(c.source, blank[preflight.grade_id(c)].source) for c in graded if begin in c.source]
         assignments[path.stem] = Assignment(
             name=path.stem,
             source=source,
             released=released,
-            hidden=frozenset().union(*hidden),
             max_score=sum(float(cell.metadata.nbgrader.points) for cell in graded),
             digest=digest(text.encode(), config_file.read_bytes() if config_file.is_file() else b""),
         )
@@ -72,14 +67,12 @@ def load_assignments(folder: Path) -> dict[str, Assignment]:
     return assignments
 
 
-def hidden_lines(source: str, released: str) -> set[str]:
-    """The lines of a test that only the source has, long enough to be told from anything else."""
-    lines = {line.strip() for line in source.splitlines()} - {line.strip() for line in released.splitlines()}
-    return {line for line in lines if len(line) >= 12 and not line.startswith("#")}
-
-
 def is_graded(cell) -> bool:
     return utils.is_grade(cell) or utils.is_task(cell)
+
+
+def is_test(cell) -> bool:
+    return utils.is_grade(cell) and not utils.is_solution(cell) and cell.cell_type == "code"
 
 
 def find_submissions(folder: Path, known) -> list[Submission]:

@@ -10,16 +10,13 @@ from copy import deepcopy
 import bleach
 import nbformat
 from nbconvert import HTMLExporter
-from nbconvert.filters import strip_ansi
 from pygments.formatters import HtmlFormatter
 
-WITHHELD = "[Withheld: this output repeats hidden tests.]\n"
 OUTCOMES = {
     "ok": "passed",
     "error": "did not pass",
     "timeout": "took too long",
     "stopped": "ended the process",
-    "tampered": "checks were tampered with",
     "not run": "was not run",
     "by hand": "for a person to grade",
     "blank": "no answer",
@@ -40,27 +37,6 @@ td.outcome { overflow-wrap: anywhere; white-space: pre-line; }
 .note { border-left: 4px solid #0072b2; padding: .2rem .8rem; background: #eef5fa; }
 """
 COLOURS = HtmlFormatter(style="bw").get_style_defs(".highlight")
-
-
-def withhold(cells: list, hidden: set[str]) -> list[str]:
-    """Take out what repeats a hidden test, from outputs in place; return the ids or numbers of the cells that did."""
-    leaks = []
-    for number, cell in enumerate(cells, 1):
-        for at, output in enumerate(cell.get("outputs", [])):
-            if repeats(str([output.get(k) for k in ("text", "data", "evalue", "traceback")]), hidden):
-                cell.outputs[at] = nbformat.v4.new_output("stream", name="stdout", text=WITHHELD)
-                leaks.append(f"cell {number}")
-    return leaks
-
-
-def repeats(text: str, hidden: set[str]) -> bool:
-    """Does the text hold one of these lines? Quotes and escapes are no disguise, nor is white space."""
-    plain = bare(strip_ansi(text))
-    return any(bare(line) in plain for line in hidden)
-
-
-def bare(text: str) -> str:
-    return re.sub(r"[\s\\'\"]|\\n", "", text)
 
 
 def page(record: dict, points: dict[str, tuple[float | None, str]]) -> str:

@@ -76,7 +76,7 @@ def by_id(notebook) -> dict[str, NotebookNode]:
 
 
 def repair(submitted: NotebookNode, source: NotebookNode, released: NotebookNode) -> tuple[NotebookNode, list[Action]]:
-    """The submission with every cell of the assignment once, tests as in the source, and what was done."""
+    """The submission with every cell of the assignment once, tests as students have them, and what was done."""
     known, blank, actions = by_id(source), by_id(released), []
     cells = deepcopy(submitted.cells)
     for cell in cells:
@@ -193,7 +193,7 @@ def restore(cell, original, blank, actions: list) -> None:
     if utils.is_locked(original) or utils.is_task(original):
         if text(cell) != text(blank):
             actions.append(Action(name, "was edited; it is as in the assignment again"))
-        cell.source = original.source
+        cell.source = blank.source
 
 
 def change_kind(cell, kind: str) -> None:
@@ -213,8 +213,7 @@ def insert_missing(cells: list, known: dict, blank: dict, actions: list) -> None
         if name in place:
             continue
         solution = utils.is_solution(known[name])
-        cell = deepcopy(blank[name] if solution else known[name])
-        cell.metadata["nbgrader"] = deepcopy(blank[name].metadata["nbgrader"])
+        cell = deepcopy(blank[name])
         before = max([place[other] for other in order[:at] if other in place], default=-1)
         cells.insert(before + 1, cell)
         what = (
