@@ -134,9 +134,10 @@ def cells_of(assignment: Assignment) -> list[dict]:
 
 
 def bound_by(assignment: Assignment) -> frozenset[str]:
-    """The names of the functions that the assignment asks for."""
+    """The names of the functions that the assignment asks for, and of their cells: a course may rename functions."""
     cells = [cell for cell in cells_of(assignment) if cell["kind"] == "solution"]
-    return frozenset(re.findall(r"^(?:async )?def (\w+)", "\n".join(cell["source"] for cell in cells), re.M))
+    functions = re.findall(r"^(?:async )?def (\w+)", "\n".join(cell["source"] for cell in cells), re.M)
+    return frozenset([*functions, *(cell["name"] for cell in cells)])
 
 
 @functools.cache
@@ -144,8 +145,11 @@ def package_without(tasks: frozenset[str]) -> Path:
     """A folder with a copy of the companion in which functions that have a task's name do nothing."""
     folder = tempfile.TemporaryDirectory(prefix="companion-")
     kept.append(folder)
-    skip = shutil.ignore_patterns("__pycache__", *(["keras_functional.py"] if tasks & STEPS else []))
+    skip = shutil.ignore_patterns("__pycache__")
     copy = shutil.copytree(ROOT / "companion", Path(folder.name, "companion"), ignore=skip)
+    if tasks & STEPS:
+        text = "The companion's graph of Keras is switched off while answers are graded."
+        (copy / "keras_functional.py").write_text(f"raise ImportError({text!r})\n", encoding="utf-8")
     for path in copy.glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         functions = [n for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]

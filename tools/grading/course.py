@@ -1,4 +1,4 @@
-"""What there is to grade: the course's assignments, and what students handed in."""
+"""The course's assignments, with solutions and hidden tests."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from traitlets.config import Config, PyFileConfigLoader
 
 from tools import coursework
 from tools.grading import preflight
-from tools.grading.execution import files_beside
 
 
 @dataclass(frozen=True)
@@ -22,17 +21,6 @@ class Assignment:
     released: NotebookNode
     max_score: float
     digest: str
-
-
-@dataclass(frozen=True)
-class Submission:
-    student: str
-    path: Path
-    problem: str = ""  # why it cannot be graded, known from its name or kind
-
-    @property
-    def assignment(self) -> str:
-        return self.path.stem
 
 
 def load_assignments(folder: Path) -> dict[str, Assignment]:
@@ -75,40 +63,5 @@ def is_test(cell) -> bool:
     return utils.is_grade(cell) and not utils.is_solution(cell) and cell.cell_type == "code"
 
 
-def find_submissions(folder: Path, known) -> list[Submission]:
-    """All that students handed in, sorted; what has a wrong name or kind is among it, with the problem."""
-    if not folder.is_dir():
-        raise SystemExit(f"There is no folder {folder}; SUBMISSIONS is a folder with one folder for each student.")
-    found = []
-    for student in sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))):
-        if not student.is_dir():
-            if student.suffix == ".ipynb" or student.stem in known:
-                found.append(Submission("?", student, "the file lies in no student's folder"))
-            continue
-        for path in sorted(path for path in student.iterdir() if not path.name.startswith((".", "__MACOSX"))):
-            if path.suffix != ".ipynb" and not path.name.startswith(tuple(known)):
-                continue  # a file that came with a notebook
-            problem = ""
-            if path.is_symlink():
-                problem = "it is a link, not a file"
-            elif path.suffix != ".ipynb" or not path.is_file():
-                problem = "it is not a notebook (NAME.ipynb)"
-            elif path.stem not in known:
-                near = [name for name in known if path.stem.startswith(name)]
-                problem = f"no assignment has this name; the names are {', '.join(near or known)}"
-            found.append(Submission(student.name, path, problem))
-    if not found:
-        raise SystemExit(f"There is no submission in {folder}: they are looked for as STUDENT/ASSIGNMENT.ipynb.")
-    return found
-
-
 def digest(*parts: bytes) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
-
-
-def version(submission: Submission) -> str:
-    """Changes when what the student handed in changes."""
-    if submission.problem:
-        return digest(submission.problem.encode())
-    beside = files_beside(submission.path.parent)
-    return digest(submission.path.read_bytes(), *(part for f in beside for part in (f.name.encode(), f.read_bytes())))

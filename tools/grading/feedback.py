@@ -20,6 +20,9 @@ OUTCOMES = {
     "not run": "was not run",
     "by hand": "for a person to grade",
     "blank": "no answer",
+    "not graded": "the notebook was not graded",
+    "missing": "nothing was handed in",
+    "failed": "grading it failed",
 }
 TAGS = bleach.ALLOWED_TAGS | set(
     "h1 h2 h3 h4 h5 h6 p br hr div span pre img table thead tbody tr th td sub sup del dl dt dd".split()
@@ -39,11 +42,12 @@ td.outcome { overflow-wrap: anywhere; white-space: pre-line; }
 COLOURS = HtmlFormatter(style="bw").get_style_defs(".highlight")
 
 
-def page(record: dict, points: dict[str, tuple[float | None, str]]) -> str:
+def page(record: dict, points: dict[str, tuple[float | None, str]], deducted: float = 0) -> str:
     """The feedback as HTML. `points`: for each graded cell its score (None: not yet graded) and a person's comment."""
     title = html.escape(f"{record['assignment']}: {record['student']}")
-    score = sum(score or 0 for score, _ in points.values())
+    score = sum(score or 0 for score, _ in points.values()) - deducted
     waiting = " so far; a person has still to grade a part" if any(s is None for s, _ in points.values()) else ""
+    waiting += f"; {deducted:g} points were deducted, as it came late" if deducted else ""
     rows = "".join(row(cell, *points[cell["cell"]]) for cell in record["cells"])
     table = f"<table><tr><th>part</th><th>points</th><th>outcome</th></tr>{rows}</table>" if rows else ""
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in record["notes"])

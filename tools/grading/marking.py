@@ -5,8 +5,9 @@ from nbgrader import utils
 
 from tools.grading import preflight
 from tools.grading.asking import Referee, bound_by, package_without
-from tools.grading.course import Assignment, Submission, is_graded, is_test
+from tools.grading.course import Assignment, is_graded, is_test
 from tools.grading.execution import Ending, Kernel
+from tools.grading.handed_in import MISSING, Submission
 from tools.grading.sandbox import MB, Limits
 
 LARGEST = 20 * MB  # of a submitted notebook
@@ -16,17 +17,18 @@ def grade(submission: Submission, assignments: dict, limits: Limits, isolated: b
     """The record of one submission. Whatever is in it, a record comes back."""
     assignment = assignments.get(submission.assignment)
     record = {"student": submission.student, "assignment": submission.assignment, "status": "graded", "cells": []}
+    record |= {"system": submission.system, "number": submission.number, "late": submission.late}
     record |= {"notes": [], "human": [], "max_score": assignment.max_score if assignment else 0.0, "notebook": None}
     problem = submission.problem
     try:
         if not problem and submission.path.stat().st_size > LARGEST:
             problem = f"the file is larger than {LARGEST // MB} MB"
         if not problem:
-            submitted = preflight.read(submission.path.read_text(encoding="utf-8"))
+            submitted = preflight.read(submission.path.read_text(encoding="utf-8-sig"))
             notebook, actions = preflight.repair(submitted, assignment.source, assignment.released)
             record["notes"] += map(str, actions)
             record["human"] += [str(action) for action in actions if action.flag]
-            files = submission.path.parent
+            files = submission.files
             with Referee(assignment) as referee:
                 with Kernel(limits, files, isolated) as kernel:
                     shown = show(notebook, kernel, limits)
@@ -42,9 +44,19 @@ def grade(submission: Submission, assignments: dict, limits: Limits, isolated: b
         problem = f"grading it failed: {type(error).__name__}: {error}"[:500]
         record["status"] = "failed"
     if problem:
-        status = "failed" if record["status"] == "failed" else "not graded"
-        record |= {"status": status, "cells": [], "notebook": None, "notes": [problem], "human": [problem]}
+        status = record["status"] if record["status"] == "failed" else "missing" if problem == MISSING else "not graded"
+        record |= {"status": status, "notebook": None, "notes": [problem], "human": [problem]}
+        record["cells"] = no_points(assignment, status) if assignment else []
+        record["human"] = [] if status == "missing" else [problem]
+    record["human"] += [submission.notice] if submission.notice else []
     return record
+
+
+def no_points(assignment: Assignment, status: str) -> list[dict]:
+    """A row for each graded cell of a notebook that was not graded, so that a person can give its points."""
+    graded = [cell for cell in assignment.source.cells if is_graded(cell)]
+    rows = [{"cell": preflight.grade_id(cell), "max_score": float(cell.metadata.nbgrader.points)} for cell in graded]
+    return [{**row, "score": 0.0, "status": status, "message": ""} for row in rows]
 
 
 def show(notebook, kernel: Kernel, limits: Limits) -> list[Ending | None]:

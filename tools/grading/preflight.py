@@ -4,6 +4,7 @@ nbgrader knows its cells by `grade_id`. A duplicated one stops its batch, a dele
 without a word. Here each is mended or flagged, and a sentence tells it.
 """
 
+import re
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from tools import coursework
 
 ALIKE = 0.5  # how alike two cells' texts must be to take one for the other
 MOST_CELLS = 500
+MARK = re.compile(r"(<<<<<<<|=======|>>>>>>>|\|\|\|\|\|\|\|)( |$)")  # of a merge
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class NotANotebook(ValueError):
 
 def read(text: str) -> NotebookNode:
     """A submission's notebook, without outputs. NotANotebook, with one sentence, if it is none."""
-    if not text.strip():
+    text = without_marks(text)
+    if not text:
         raise NotANotebook("the file is empty")
     try:
         with warnings.catch_warnings():
@@ -55,6 +58,16 @@ def read(text: str) -> NotebookNode:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return notebook
+
+
+def without_marks(text: str) -> str:
+    """The text without what a merge left before and after it."""
+    lines = text.strip().splitlines()
+    while lines and MARK.match(lines[0]):
+        lines.pop(0)
+    while lines and (MARK.match(lines[-1]) or not lines[-1].strip()):
+        lines.pop()
+    return "\n".join(lines)
 
 
 def release(source: NotebookNode, config: Config | None = None) -> NotebookNode:

@@ -13,12 +13,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+interrupted = threading.Event()  # set: all that runs ends
 ROOT = Path(__file__).parents[2]
 MB = 2**20
 RESULTS = ROOT / "notebooks" / "results"  # of this project; never the tests, never .git
@@ -51,8 +53,10 @@ def environment(home: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in KEEPS if name in os.environ}
     here = {name: str(home) for name in ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP")}
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    # Nothing is installed, and if anything is, it vanishes with the notebook's folder.
+    offline = {"PIP_NO_INDEX": "1", "PIP_TARGET": str(home / ".packages"), "UV_OFFLINE": "1", "CONDA_OFFLINE": "1"}
     alike = {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-    return {"PATH": PATH, **quiet, **alike, **here, **kept}
+    return {"PATH": PATH, **quiet, **offline, **alike, **here, **kept}
 
 
 # A system of its own ------------------------------------------------------------
@@ -66,7 +70,8 @@ def visible(package: Path) -> list[Path]:
     files = "ld.so.cache passwd group nsswitch.conf localtime alternatives fonts mime.types".split()
     paths = [*system, *(Path("/etc") / name for name in files), *python, package / "companion", RESULTS, *data]
     paths = [path.absolute() for path in paths if path.exists()]
-    return [path for path in paths if not any(other in path.parents for other in paths)]
+    paths += [path.resolve() for path in paths]  # a .venv may be a link
+    return [path for path in dict.fromkeys(paths) if not any(other in path.parents for other in paths)]
 
 
 def bind(path: Path, to: str) -> str:
@@ -116,7 +121,10 @@ def missing() -> str:
         shared.mkdir(), copy.mkdir()
         command = enter([sys.executable, "-c", "print('in')"], Limits(), shared, copy)
         done = subprocess.run(command, env=environment(copy), capture_output=True, text=True)
-    return "" if done.stdout.strip() == "in" else f"{WHY_NOT} ({done.stderr.strip().splitlines()[-1:]})"
+    if done.stdout.strip() == "in":
+        return ""
+    said = (done.stderr.strip().splitlines() or ["without a word"])[-1]
+    return f"a trial of it failed ({said}); it {WHY_NOT}"
 
 
 def which(name: str) -> str | None:
@@ -147,6 +155,8 @@ class Guard:
         if time.monotonic() < self.looked + 0.2:
             return ""
         self.looked = time.monotonic()
+        if interrupted.is_set():
+            return "was interrupted"
         if self.looked > self.deadline:
             return f"took more than {self.limits.seconds:g} s"
         memory = 0

@@ -108,7 +108,7 @@ def _value(plain, rest: memoryview, at: list, special):
 
     def take(size: int):
         at[0] += size
-        if at[0] > len(rest):
+        if size < 0 or at[0] > len(rest):
             raise Unsendable("a message that is too short")
         return rest[at[0] - size : at[0]]
 
@@ -160,6 +160,8 @@ def _value(plain, rest: memoryview, at: list, special):
         frame.columns = columns
         return frame
     if kind == "record":
+        if any(name.startswith("_") for name, _ in parts):
+            raise Unsendable("a record of something else")
         return Record(**{name: inner(part) for name, part in parts})
     if kind == "special" and special:
         return special(*parts)
