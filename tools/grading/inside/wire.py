@@ -142,7 +142,9 @@ def _value(plain, rest: memoryview, at: list, special):
             raise Unsendable("a tensor of another type")
         size = int(np.prod(shape, dtype=object)) * getattr(torch, dtype).itemsize
         raw = torch.from_numpy(np.frombuffer(take(size), np.uint8).copy())
-        tensor = raw.view(getattr(torch, dtype)).reshape(shape)
+        tensor = (raw.view(getattr(torch, dtype)) if size else torch.empty(0, dtype=getattr(torch, dtype))).reshape(
+            shape
+        )
         return tensor.requires_grad_() if wants_gradient is True and tensor.is_floating_point() else tensor
     if kind == "keras":
         from companion.quiet import keras
