@@ -23,7 +23,7 @@ import transformers
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from companion.data import batches, encode, load_dataset, read_splits
-from companion.encoders import load_tokenizer
+from companion.encoders import identify, load_tokenizer
 from companion.pytorch_class import BertCNN
 
 ROTTEN_TOMATOES, SST2, IMDB = "cornell-movie-review-data/rotten_tomatoes", "SetFit/sst2", "stanfordnlp/imdb"
@@ -242,6 +242,7 @@ def predict(model, inputs) -> np.ndarray:
 
 def save(model: BertCNN, tokenizer, folder: Path) -> None:
     """As `save_pretrained` writes it, with weights in half precision that are read back in single."""
+    model.encoder.config.vocabulary = identify(tokenizer)  # so that another encoder's tokenizer is refused
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
