@@ -10,6 +10,7 @@ READY := .venv/.installed
 export JUPYTERLAB_WORKSPACES_DIR := $(CURDIR)/.venv/workspaces
 # JupyterLab neither asks about news nor looks for a newer version: the series is read without a network, too.
 export JUPYTER_CONFIG_PATH := $(CURDIR)/tools/jupyter
+export IN_CLASS
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
@@ -19,12 +20,12 @@ export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 help:
 	@echo "make lab        open the series in JupyterLab (workspace side-by-side: 03, 04 and 05 in split view)"
 	@echo "make run        execute the whole series, and print a table"
-	@echo "make book       the series as a web book: build/book/index.html"
+	@echo "make book       the series as a web book: build/book/index.html (IN_CLASS=yes: with the teacher's pages)"
 	@echo "make test       all tests, the notebooks' outputs included (JOBS=$(JOBS) at a time)"
 	@echo "make check      lint and format"
 	@echo "make sync       copy the definitions that notebooks show from the package"
 	@echo "make publish    stamp the repository's address into badges and Colab cells: REPO=owner/name"
-	@echo "make coursework build the students' version of the assignments, without solutions and hidden tests"
+	@echo "make coursework build the students' version of the assignments; INTO=folder: a course of your own, to be kept private"
 	@echo "make grade      grade a folder of coursework: SUBMISSIONS=folder, with STUDENT/ASSIGNMENT.ipynb (OPTIONS=--help)"
 	@echo "make benchmark  what the CNN head costs, what grouping and caching save, the four variants side by side"
 	@echo "make colab      execute the series on Colab's versions: COLAB_PYTHON=python3.13, where uv does not find one"
@@ -65,11 +66,11 @@ publish: $(READY)
 	$(PY) tools/series.py publish "$(REPO)"
 
 coursework: $(READY)
-	$(PY) tools/coursework.py build
+	$(PY) tools/coursework.py $(if $(INTO),export "$(INTO)" $(if $(SEED),--seed "$(SEED)"),build)
 
 grade: $(READY)
 	$(if $(SUBMISSIONS)$(findstring --help,$(OPTIONS)),,$(error Say which folder: make grade SUBMISSIONS=folder))
-	$(PY) -m tools.grade $(if $(SUBMISSIONS),"$(SUBMISSIONS)") $(OPTIONS)
+	$(PY) -m tools.grade $(if $(SUBMISSIONS),"$(SUBMISSIONS)") --jobs $(if $(filter file,$(origin JOBS)),0,$(JOBS)) $(OPTIONS)
 
 benchmark: $(READY)
 	$(PY) -m tools.benchmark

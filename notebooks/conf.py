@@ -27,7 +27,9 @@ extensions = [
     "tools.box",
 ]
 # Only what is named here gets in: the course's source, with its solutions, stays out whatever is added to it.
-include_patterns = ["*.md", "[0-9][0-9]_*.ipynb", "coursework/README.md", "coursework/grading.md"]
+include_patterns = ["*.md", "[0-9][0-9]_*.ipynb"]
+if os.environ.get("IN_CLASS"):  # the teacher's pages, which the students' book leaves out: make book IN_CLASS=yes
+    include_patterns += ["coursework/README.md", "coursework/grading.md"]
 
 toc_object_entries = False
 

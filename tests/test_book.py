@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from html import unescape
@@ -40,7 +41,7 @@ def built(tmp_path_factory) -> Path:
     done = subprocess.run(
         [sys.executable, "-m", *command.replace("build/", f"{folder.as_posix()}/").split(), *options],
         cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "IN_CLASS": "yes"},
         capture_output=True,
         text=True,
     )
@@ -66,6 +67,15 @@ def page(browser):
     page.on("request", lambda request: page.asked.append(request.url))
     yield page
     context.close()
+
+
+def test_the_students_book_leaves_the_teachers_pages_out(monkeypatch):
+    patterns = {}
+    for in_class in ("", "yes"):
+        monkeypatch.setenv("IN_CLASS", in_class)
+        patterns[in_class] = runpy.run_path(str(ROOT / "notebooks" / "conf.py"))["include_patterns"]
+    assert not any("coursework" in pattern for pattern in patterns[""])
+    assert set(patterns["yes"]) - set(patterns[""]) == {f"{page}.md" for page in TEACHING}
 
 
 def html(built, name) -> str:

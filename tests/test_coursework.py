@@ -282,3 +282,64 @@ def test_a_version_that_would_leak_is_not_written(tmp_path, monkeypatch):
 def test_no_course_no_build(tmp_path):
     with pytest.raises(ValueError, match="There is no assignment in"):
         coursework.build(tmp_path)
+
+
+# a course of a teacher's own ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def private(tmp_path_factory):
+    into = tmp_path_factory.mktemp("private")
+    coursework.export(into, "seed 1")
+    return into
+
+
+def test_a_course_of_ones_own_has_other_names_and_other_hidden_numbers(private, name, source):
+    path = private / coursework.COURSE / "source" / name / f"{name}.ipynb"
+    ours = read(path)
+    coursework.check(ours, name)
+    release = read(private / coursework.RELEASE / name / f"{name}.ipynb")
+    assert coursework.leaks(ours, release) == []
+    functions = [re.findall(r"^def (\w+)", c.source, re.M) for c in source.cells if is_solution(c)]
+    for function in {name for names in functions for name in names}:
+        code = "\n".join(c.source for c in ours.cells if is_solution(c))
+        assert re.search(rf"^def {function}_[a-z]+\(", code, re.M) and not re.search(rf"^def {function}\(", code, re.M)
+    seeds = [
+        re.findall(r"(?:default_rng|manual_seed)\((\d+)", "\n".join(c.source for c in nb.cells))
+        for nb in (source, ours)
+    ]
+    assert seeds[0] != seeds[1]
+    assert points(c for c in ours.cells if is_grade(c)) == points(c for c in source.cells if is_grade(c))
+
+
+def test_its_own_solutions_pass_and_published_ones_do_not(private):
+    published, ours = (
+        read(root / coursework.SOURCE / NAMES[0] / f"{NAMES[0]}.ipynb") for root in (coursework.ROOT, private)
+    )
+    assert execute(ours.cells, {}) == {}
+    cells = copy.deepcopy(ours.cells)
+    for cell, theirs in zip(cells, published.cells, strict=True):
+        cell.source = theirs.source if is_solution(cell) else cell.source
+    errors = execute(cells, {})
+    assert {cell.id for cell in machine_graded(cells)} <= set(errors)
+
+
+def test_the_seed_makes_the_course(tmp_path):
+    texts = []
+    for number, seed in enumerate(("one", "one", "two")):
+        coursework.export(tmp_path / str(number), seed)
+        files = sorted((tmp_path / str(number)).rglob("*.ipynb"))
+        texts.append([path.read_text(encoding="utf-8") for path in files])
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_course_of_ones_own_does_not_go_into_the_repository():
+    with pytest.raises(ValueError, match="is in the repository"):
+        coursework.export(coursework.ROOT / "mine", "seed")
+    assert not (coursework.ROOT / "mine").exists()
+
+
+def test_an_address_that_is_missing_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["coursework.py", "export", str(tmp_path)])
+    assert coursework.main() == 0
+    assert ("no address yet" in capsys.readouterr().out) == (series.repository().startswith("OWNER/"))

@@ -108,8 +108,13 @@ NAIVE = [
     (
         2,
         "keras_convolve",  # right numbers, no gradient
-        "maps = keras_class.BertCNN.convolve(self, hidden, attention_mask)\n"
-        "return [ops.convert_to_tensor(np.array(windows)) for windows in maps]",
+        "sizes = self.settings['kernel_sizes']\n"
+        "missing = max(0, max(sizes) - hidden.shape[1])\n"
+        "hidden = np.pad(np.array(hidden), ((0, 0), (0, missing), (0, 0)))\n"
+        "mask = np.pad(np.array(attention_mask), ((0, 0), (0, missing)))\n"
+        "maps = [np.array(conv(hidden * mask[..., None])) for conv in self.convs]\n"
+        "inside = [np.pad(mask[:, k:], ((0, 0), (1, 0)), constant_values=1) for k in sizes]\n"
+        "return [ops.convert_to_tensor(m * i[..., None]) for m, i in zip(maps, inside)]",
         "hidden_keras_convolve_windows",
     ),
     (3, "parameters_of", "return dict(model.named_parameters())", "hidden_parameters"),
@@ -132,15 +137,6 @@ NAIVE = [
         "    maps.append(windows * F.pad(mask[:, weight.shape[-1] :], (1, 0), value=1)[..., None])\n"
         "return maps",
         "hidden_convolve hidden_convolve_short",
-    ),
-    (
-        3,
-        "convolve",  # the companion's
-        "from companion.pytorch_functional import convolve as theirs\n"
-        "K = sum(name.startswith('convs.') for name in params) // 2\n"
-        "convs = [{p: params[f'convs.{i}.{p}'] for p in ('weight', 'bias')} for i in range(K)]\n"
-        "return theirs({'convs': convs}, hidden, attention_mask)",
-        "hidden_convolve",
     ),
     (3, "pool", "return torch.cat([windows.mean(dim=1) for windows in maps], dim=1)", "check_pool"),
     (3, "pool", "return torch.tensor([[3.0, 5.0, 4.0, 9.0]])", "check_pool"),

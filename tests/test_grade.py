@@ -1,7 +1,10 @@
 """Grading: thirty-odd submissions, good, clumsy and hostile, each with its exact score, in one folder, on one run."""
 
+import ast
+import base64
 import csv
 import json
+import os
 import re
 import socket
 import subprocess
@@ -9,13 +12,19 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 import psutil
 import pytest
+import torch
 import zmq
+from hypothesis import given
+from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tools import coursework, grade
-from tools.grading import course, execution, ledger, marking, preflight, sandbox
+from tools.grading import asking, course, execution, handed_in, ledger, marking, preflight, reports, sandbox
+from tools.grading.inside import wire
 
 ROOT = Path(__file__).parent.parent
 NAME = "windows"
@@ -164,7 +173,73 @@ seen = []
 def strongest(x):
     seen.append(inspect.getsource(inspect.currentframe().f_back))
     return max(x)"""
-PATCH = "np.testing.assert_allclose = lambda *a, **k: None"
+# Each begins with answers that are worth nothing, and has to stay there.
+NOTHING = {
+    "windows": "def windows(x, k):\n    return np.zeros(len(x) - k + 1)",
+    "strongest": "def strongest(x):\n    return 0",
+}
+ZEROS = """class Equal(np.ndarray):
+    __eq__ = __ne__ = __lt__ = __le__ = lambda *_: True
+    __array_ufunc__ = lambda *_, **__: True
+    shape = property(lambda self: Equal())"""
+TRICKS = {
+    "nothing": "pass",
+    "code_replaced": "np.testing.assert_allclose.__code__ = (lambda *a, **k: None).__code__",
+    "partial": "import functools\nnp.testing.assert_allclose = functools.partial(lambda *a, **k: None)",
+    "numpy_testing": "np.testing.assert_allclose = lambda *a, **k: None",
+    "exec_in_module": "exec('def assert_allclose(*a, **k): pass', vars(np.testing))",
+    "check_close": "from companion import checks\nchecks.check_close.__code__ = (lambda *a, **k: None).__code__",
+    "no_zip": "zip = lambda *a, **k: []\nall = any = lambda *_: True",
+    "no_tests": """def empty(lines):
+    return [] if any("assert" in line for line in lines) else lines
+get_ipython().input_transformers_cleanup.append(empty)""",
+    "no_ast": NO_ASSERTS,
+    "equal": ZEROS + "\nwindows = lambda x, k: np.zeros(2).view(Equal)\nstrongest = lambda x: Equal(1)",
+    "equal_object": """class Equal:
+    __eq__ = __gt__ = __lt__ = lambda *_: True
+    __array__ = lambda *_, **__: 1 / 0
+windows = strongest = lambda *_: Equal()""",
+    "equal_float": """class Equal(float):
+    __eq__ = lambda *_: True
+strongest = lambda x: Equal(0)""",
+    "equal_dtype": "windows = lambda x, k: np.array([Ellipsis, None], dtype=object)",
+    "traceback": "get_ipython().showtraceback = lambda *a, **k: None",
+    "harness": """import sys
+for name, module in list(sys.modules.items()):
+    if name.endswith(".wire"):
+        module.pack = lambda *a: b'["list", "value", true, null]\\0'""",
+    "replies": """import multiprocessing.connection as c
+c.Connection.send_bytes = lambda self, *a: None""",
+    "floods": """import multiprocessing.connection as c
+old = c.Connection.send_bytes
+c.Connection.send_bytes = lambda self, *a: old(self, b'[' * 10**6)""",
+    "asks": """import sys, multiprocessing.connection as c
+old = c.Connection.send_bytes
+def send(self, *a):
+    if self.readable:
+        old(self, b'["list", "ask", 0, "__class__", ["tuple"], ["dict"]]\\0')
+    return old(self, *a)
+c.Connection.send_bytes = send""",
+    "frames": """import gc, inspect, sys
+def windows(x, k):
+    frame = sys._getframe()
+    while frame:
+        for value in frame.f_locals.values():
+            if isinstance(value, dict) and "expected" in value:
+                return value["expected"]
+        frame = frame.f_back""",
+}
+FLAGGED = {"replies": "neither answered nor hung up"}
+# Names that a student may choose, and looks that a student may take.
+HONEST = {
+    "sum": "sum = 0\nzip = print\nlen_ = len",
+    "max": "values = sorted([3, 1])\nmin = values[0]\nabs = 1",
+    "np_relu": "np.relu = relu = lambda x: np.maximum(x, 0)",
+    "looks": "import inspect\nprint(inspect.getsource(windows))\nprint(In[1:])",
+    "imports": "import numpy as np\nimport numpy\nassert_allclose = np.testing.assert_allclose",
+    "settings": "%precision 3\n%xmode Plain\nget_ipython().ast_node_interactivity = 'all'\n%time 1",
+    "names": "given = answers = referee = kernel = serve = wire = remote = expected = found = check_close = None",
+}
 WARNS = "import warnings\ndef strongest(x):\n    warnings.warn('slow')\n    return max(x)"
 EXIT_IN_ANSWER = "import sys\ndef windows(x, k):\n    sys.exit(0)"
 
@@ -210,14 +285,11 @@ def submissions(places):
         "network": (before(CONNECT.format(**places)), 5, None),
         "deletes": (before(DELETE.format(**places)), 5, None),
         "searches": (before(SEARCH.format(**places)), 5, None),
-        "spies": (spying(), 5, "repeats hidden tests"),
+        "spies": (spying(), 5, None),
         "daemon": (before(DAEMON.format(**places)), 5, None),
-        "patched_numpy": (
-            before("np.testing.assert_allclose = lambda *a, **k: None", windows="windows = len"),
-            0,
-            "replaced",
-        ),
-        "no_asserts": (before(NO_ASSERTS, strongest="strongest = len"), 0, "has disabled checks"),
+        "no_asserts": (before(NO_ASSERTS, strongest="strongest = len"), 3, None),
+        **{name: (before(code, **NOTHING), 0, FLAGGED.get(name)) for name, code in TRICKS.items()},
+        **{name: (before(code), 5, None) for name, code in HONEST.items()},
         "script": (before("from IPython.display import HTML\nHTML('<script>alert(1)</script>')"), 5, None),
         "warns": (answer(**RIGHT | {"strongest": WARNS}), 5, None),
         "not_a_notebook": ("These are my answers.", 0, "not a notebook"),
@@ -226,9 +298,14 @@ def submissions(places):
 
 
 def spying():
-    """Its function reads the test that calls it, and a later cell prints that."""
+    """Its functions keep what calls them, and what they are called with; a later cell, and every error, tells it."""
     notebook = answer(**RIGHT | {"strongest": SPY})
-    notebook.cells.append(new_code_cell("print(*seen)"))
+    show = """import base64, linecache
+text = repr([seen, list(linecache.cache.values()), open(inspect.getsourcefile(strongest)).read()
+             if __import__("os").path.exists(inspect.getsourcefile(strongest)) else ""])
+print(base64.b64encode(text.encode()).decode())
+print(text[::-1])"""
+    notebook.cells.append(new_code_cell(show))
     return notebook
 
 
@@ -268,7 +345,7 @@ class Graded:
         self.expected = submissions(self.places)
         for student, (notebook, *_) in self.expected.items():
             hand_in(self.folder, student, notebook)
-        hand_in(self.folder, "wrong_name", answer(**RIGHT), name="windows (1)")
+        hand_in(self.folder, "wrong_name", answer(**RIGHT), name="windows_final")
         (self.folder / "link").mkdir()
         (self.folder / "link" / f"{NAME}.ipynb").symlink_to(self.places["path"])
         self.arguments = [self.folder, "--into", self.into, "--source", self.source, *LIMITS]
@@ -320,7 +397,17 @@ def test_each_gets_its_score_its_feedback_and_its_word(graded, student):
     assert re.search(reason or "^$", row["why"]), row
     page = graded.page(student)
     assert f"{points} of 9 points" in page
-    assert "[1, 0, 4, 4]" not in page and "[-3, -1]" not in page  # of the hidden tests
+    text = re.sub("<[^>]+>", "", page) + (graded.into / "records" / student / f"{NAME}.ipynb.json").read_text()
+    text += "".join(decoded(word) for word in re.findall(r"[\w+/=]{24,}", text))
+    for secret in ("[1, 0, 4, 4]", "[-3, -1]", "err_msg"):  # of the hidden tests
+        assert secret not in text and secret[::-1] not in text
+
+
+def decoded(word):
+    try:
+        return base64.b64decode(word + "=" * (-len(word) % 4)).decode("utf-8", "replace")
+    except ValueError:
+        return ""
 
 
 def test_a_name_that_is_none_and_a_link_are_told(graded):
@@ -367,7 +454,7 @@ def test_each_test_cell_has_its_outcome(graded):
     assert found["blank", "why"]["outcome"] == "blank"
     assert "a longer window" in found["naive", "test_windows"]["message"]
     assert found["os_exit", "test_strongest"]["outcome"] == "not run"
-    assert found["no_asserts", "test_windows"]["outcome"] == "tampered"
+    assert found["sys_exit", "test_windows"]["message"].startswith("RuntimeError: windows raised SystemExit in line 3")
     assert "MemoryError" in (graded.page("memory") if sys.platform == "linux" else "MemoryError")
 
 
@@ -557,7 +644,7 @@ def test_a_broken_assignment_is_told_before_work_begins(small, tmp_path):
 
 def grade_one(tmp_path, notebook, isolated, **limits):
     assignments = course.load_assignments(make_source(tmp_path / "source"))
-    submission = course.Submission("a", hand_in(tmp_path / "in", "a", notebook))
+    submission = handed_in.Submission("a", hand_in(tmp_path / "in", "a", notebook))
     limits = sandbox.Limits(**{"cell_seconds": 2, "seconds": 30, "memory_mb": 600, "disk_mb": 20} | limits)
     return marking.grade(submission, assignments, limits, isolated)
 
@@ -607,3 +694,378 @@ def test_what_failed_on_our_side_is_tried_again(small, monkeypatch):
 
 def test_a_spreadsheet_runs_nothing_that_a_student_wrote():
     assert ledger.table(["message"], [["=HYPERLINK(1)"]]) == "message\n'=HYPERLINK(1)\n"
+
+
+# Files, as they come ------------------------------------------------------------
+
+
+def found_in(folder, **options):
+    found = handed_in.find_submissions(folder, [NAME, "1_other"], **options)
+    return {(s.student, s.assignment): (s.problem, s.path.name) for s in found}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "windows.IPYNB",
+        "windows (1).ipynb",
+        "Copy of windows.ipynb",
+        "Copy of Copy of windows.ipynb",
+        "windows-Copy1.ipynb",
+        "windows - Copy.ipynb",
+        "windows - Copy (2).ipynb",
+        "windows-2.ipynb",
+        "Windows.ipynb",
+        "windows/windows.ipynb",
+        "windows/windows (3).ipynb",
+    ],
+)
+def test_a_name_that_software_changed_is_understood(tmp_path, name):
+    path = tmp_path / "a" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    assert found_in(tmp_path) == {("a", NAME): ("", path.name)}
+
+
+def test_of_two_files_one_counts_and_the_other_says_so(tmp_path):
+    for name in ("windows.ipynb", "windows (1).ipynb", "windows (2).ipynb"):
+        hand_in(tmp_path, "a", "{}", name.removesuffix(".ipynb"))
+    for name in ("windows (2).ipynb", "windows (10).ipynb"):
+        hand_in(tmp_path, "b", "{}", name.removesuffix(".ipynb"))
+    found = found_in(tmp_path)
+    assert found["a", NAME] == ("", "windows.ipynb") and found["b", NAME] == ("", "windows (10).ipynb")
+    assert "windows.ipynb counts" in found["a", "windows (2)"][0] and len(found) == 5
+
+
+def test_everybody_has_a_row(tmp_path):
+    hand_in(tmp_path / "in", "0012345", "{}")
+    hand_in(tmp_path / "in", "stranger", "{}")
+    for student, file in {"zipped": "work.zip", "script": "windows_answers_.py", "empty": None}.items():
+        (tmp_path / "in" / student).mkdir()
+        if file:
+            (tmp_path / "in" / student / file.replace("windows_answers_", "answers")).write_text("")
+    roster = tmp_path / "students.csv"
+    roster.write_bytes("student;name\n0012345;Zoë\nabsent;Ana\nzipped;Bo\n".encode("cp1252"))
+    found = found_in(tmp_path / "in")
+    assert "work.zip" in found["zipped", NAME][0] and "answers.py" in found["script", NAME][0]
+    assert found["empty", NAME][0] == "the folder is empty" and ("absent", NAME) not in found
+    found = {s.student: s for s in handed_in.find_submissions(tmp_path / "in", [NAME], roster)}
+    assert found["absent"].problem == handed_in.MISSING and found["0012345"].problem == ""
+    assert found["stranger"].notice and not found["0012345"].notice
+    roster.write_text("\n\n")
+    with pytest.raises(SystemExit, match="no student in the roster"):
+        found_in(tmp_path / "in", roster=roster)
+
+
+def test_flat_exports_of_canvas_and_moodle_are_read_as_they_are(tmp_path):
+    for name in (
+        "doejane_123_456_windows.ipynb",
+        "roejo_LATE_124_457_windows-1.ipynb",
+        "roejo_LATE_124_457_helper.py",
+        "Max Poe_99_assignsubmission_file_windows (2).ipynb",
+        "loeann_125_458_notes.pdf",
+    ):
+        (tmp_path / name).write_text("{}")
+    folder = tmp_path / "Eve Noe_98_assignsubmission_file"
+    folder.mkdir()
+    (folder / "windows.ipynb").write_text("{}")
+    found = {s.student: s for s in handed_in.find_submissions(tmp_path, [NAME])}
+    assert {who: (s.system, s.number, s.late, s.assignment) for who, s in found.items() if not s.problem} == {
+        "doejane_123": ("canvas", "123", False, NAME),
+        "roejo_124": ("canvas", "124", True, NAME),
+        "Max Poe_99": ("moodle", "99", False, NAME),
+        "Eve Noe_98": ("moodle", "98", False, NAME),
+    }
+    assert "notes.pdf" in found["loeann_125"].problem
+    assert found["doejane_123"].files is None  # the others' files lie there
+
+
+@pytest.mark.parametrize(
+    "wrap", ["\ufeff{}", "{}\n>>>>>>> theirs\n", "<<<<<<< HEAD\n{}\n=======\n>>>>>>> main", "{}\r\n"]
+)
+def test_what_editors_and_merges_leave_around_a_notebook_costs_nothing(tmp_path, wrap):
+    text = wrap.replace("{}", nbformat.writes(answer(**RIGHT)))
+    assert ledger.automatic(grade_one(tmp_path, text, isolated=False)) == 5
+
+
+def test_a_notebook_that_cannot_be_read_can_be_given_points_by_hand(small, tmp_path, monkeypatch, capsys):
+    arguments, _, _ = small
+    monkeypatch.undo()
+    hand_in(tmp_path / "in", "a", "no notebook"), hand_in(tmp_path / "in", "b", ""), hand_in(tmp_path / "in", "c", "1")
+    assert grade.main(arguments) == 0
+    assert "3 need a person" in capsys.readouterr().out
+    manual = tmp_path / "out" / "manual.csv"
+    manual.write_text(manual.read_text() + "a,windows,test_windows,3,3,by mail,\n")
+    grade.main(arguments)
+    assert [row["score"] for row in rows(tmp_path / "out" / "grades.csv")] == ["3", "0", "0"]
+
+
+# One student, and all others ------------------------------------------------------------
+
+
+def test_no_name_stops_a_run_or_hides_its_scores(small, tmp_path, capsys):
+    arguments, ran, _ = small
+    hand_in(tmp_path / "in", "n" * 205, answer(**RIGHT))
+    hand_in(tmp_path / "in", "long", answer(**RIGHT), name="windows" + "x" * 240)
+    os.makedirs(os.fsencode(tmp_path / "in") + b"/caf\xe9")
+    hand_in(Path(os.fsdecode(os.fsencode(tmp_path / "in"))), os.fsdecode(b"caf\xe9"), answer(**RIGHT))
+    assert grade.main(arguments) == 0
+    out = capsys.readouterr().out
+    out.encode("utf-8")
+    lines = [line for line in out.splitlines() if re.match(r"\[ *\d+/", line)]
+    assert len(lines) == 6 and all(re.search(r"\d/\d", line) for line in lines)
+    assert len(rows(tmp_path / "out" / "grades.csv")) == 6
+
+
+def test_nothing_is_installed_into_the_environment(tmp_path):
+    told = sandbox.environment(tmp_path)
+    assert told["PIP_NO_INDEX"] == "1" and Path(told["PIP_TARGET"]).parent == tmp_path
+
+
+def test_a_linked_environment_is_seen_in_isolation(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "venv").symlink_to(tmp_path / "real")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
+    assert {tmp_path / "venv", tmp_path / "real"} <= set(sandbox.visible(ROOT))
+
+
+def test_files_beside_a_notebook_stand_in_for_nothing(tmp_path):
+    """Whatever they are called, what they would replace comes first; a module of another name can be imported."""
+    hand_in(
+        tmp_path / "in",
+        "a",
+        before("import helper\nassert helper.two == 2\nimport random, numpy, companion", **NOTHING),
+    )
+    for name in "ipykernel_launcher ipykernel numpy random companion json sitecustomize usercustomize answers".split():
+        (tmp_path / "in" / "a" / f"{name}.py").write_text("raise SystemExit('in place of it')")
+    (tmp_path / "in" / "a" / "helper.py").write_text("two = 2\nimport numpy\nnumpy.testing.assert_allclose = print")
+    assignments = course.load_assignments(make_source(tmp_path / "source"))
+    submission = handed_in.Submission("a", tmp_path / "in" / "a" / f"{NAME}.ipynb")
+    record = marking.grade(submission, assignments, sandbox.Limits(), isolated=False)
+    assert ledger.automatic(record) == 0 and record["human"] == []
+    assert not [o for c in record["notebook"]["cells"][:4] for o in c.get("outputs", []) if o["output_type"] == "error"]
+    hand_in(tmp_path / "in", "a", answer(**RIGHT))
+    assert ledger.automatic(marking.grade(submission, assignments, sandbox.Limits(), isolated=False)) == 5
+
+
+# Spreadsheets ------------------------------------------------------------
+
+
+def test_scores_survive_what_spreadsheets_do(tmp_path):
+    cell = {"cell": "why", "score": None, "max_score": 4.0, "status": "by hand", "message": ""}
+    record = {"assignment": NAME, "version": "", "status": "graded", "human": [], "max_score": 4.0, "cells": [cell]}
+    records = [record | {"student": student} for student in ("0012345", "-x", "b")]
+    text = "student;assignment;cell;max_score;manual_score;comment;version\r\n"
+    text += (
+        "12345;windows;why;4;2,5;schön;\r\n'-x;windows;why;4;1;;\r\nnobody;windows;why;4;4;;\r\nb;windows;why;4;;;\r\n"
+    )
+    for encoding in ("cp1252", "utf-8-sig", "utf-16"):
+        (tmp_path / "manual.csv").write_bytes(text.encode(encoding))
+        manual, lost = ledger.matched(ledger.read_manual(tmp_path), records)
+        assert ledger.points(records[0], manual)["why"] == (2.5, "schön")
+        assert ledger.points(records[1], manual)["why"][0] == 1
+        assert lost == [("nobody", NAME, "why")]
+    records.append(record | {"student": "012345"})  # now nobody can tell
+    assert len(ledger.matched(ledger.read_manual(tmp_path), records)[1]) == 2
+
+
+def test_a_score_for_nobody_is_told(small, tmp_path, capsys):
+    arguments, _, _ = small
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manual.csv").write_text(",".join(ledger.MANUAL) + "\nnobody,windows,why,4,4,,\n")
+    grade.main(arguments)
+    assert "1 need a person" in capsys.readouterr().out
+    assert "there is no nobody, windows, why" in (tmp_path / "out" / "needs_a_human.md").read_text()
+
+
+# Options ------------------------------------------------------------
+
+
+def test_side_by_side_gives_the_same_scores(tmp_path):
+    wrong = {"windows": RIGHT["windows"], "strongest": "strongest = 0"}
+    for number in range(4):
+        hand_in(tmp_path / "in", f"s{number}", answer(**(RIGHT if number % 2 else wrong)))
+    source, found = make_source(tmp_path / "source"), []
+    for jobs in (1, 4):
+        into = tmp_path / f"out{jobs}"
+        assert run(tmp_path / "in", "--into", into, "--source", source, "--jobs", jobs).returncode == 0
+        found.append([rows(into / name) for name in ("grades.csv", "cells.csv")])
+    assert found[0] == found[1]
+    assert [row["score"] for row in found[0][0]] == ["3", "5", "3", "5"]
+
+
+def test_an_interrupt_ends_those_that_run_beside(small, tmp_path):
+    arguments, ran, stand_in = small
+    stand_in.stop_at = "b"
+    assert grade.main([*arguments, "--jobs", "3"]) == 130
+    kept = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("*.json")]
+    assert all(record["status"] == "graded" and not record["human"] for record in kept)
+    stand_in.stop_at = None
+    assert grade.main([*arguments, "--jobs", "3"]) == 0
+    assert [row["score"] for row in rows(tmp_path / "out" / "grades.csv")] == ["3", "3", "3"]
+    assert not sandbox.interrupted.is_set()
+
+
+def test_days_late_cost_their_share(small, tmp_path):
+    arguments, _, _ = small
+    late = tmp_path / "late.csv"
+    late.write_text("student,assignment,days\na,windows,0.5\nb,windows,20\n")
+    grade.main([*arguments, "--late", str(late), "--late-percent", "20"])
+    found = rows(tmp_path / "out" / "grades.csv")
+    assert [(row["score"], row["deducted"]) for row in found] == [("2.4", "0.6"), ("0", "3"), ("3", "0")]
+    page = (tmp_path / "out" / "feedback" / "a" / "windows.html").read_text()
+    assert "2.4 of 3 points" in page and "0.6 points were deducted" in page
+    late.write_text("student,assignment,days\na,windows,soon\n")
+    assert "line 2" in sentence([*arguments, "--late", late])
+
+
+def test_anonymous_names_tell_nothing_and_stay(small, tmp_path):
+    arguments, _, _ = small
+    hand_in(tmp_path / "in", "distinctive-name", answer(**RIGHT))
+    grade.main([*arguments, "--anonymous"])
+    first = rows(tmp_path / "out" / "grades.csv")
+    grade.main([*arguments, "--anonymous"])
+    assert rows(tmp_path / "out" / "grades.csv") == first and len(first) == 4
+    told = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "identities.csv"]
+    assert not any("distinctive" in str(path) + path.read_text() for path in told)
+    known = {row["alias"]: row["student"] for row in rows(tmp_path / "out" / "identities.csv")}
+    assert {known[row["student"]] for row in first} == {"a", "b", "c", "distinctive-name"}
+
+
+def test_other_systems_get_the_tables_that_they_import(small, tmp_path):
+    arguments, _, _ = small
+    for name in ("doejane_123_456_windows.ipynb", "Max Poe_99_assignsubmission_file_windows.ipynb"):
+        (tmp_path / "in" / name).write_text(nbformat.writes(answer(**RIGHT)))
+    for more in ([], ["--anonymous"]):
+        grade.main([*arguments, *more])
+        canvas = rows(tmp_path / "out" / "canvas.csv")
+        assert list(canvas[0]) == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", NAME]
+        assert canvas[0]["Student"] == "Points Possible" and canvas[0][NAME] == "3"
+        assert (canvas[1]["Student"], canvas[1]["ID"], canvas[1][NAME]) == ("doejane", "123", "3")
+        (moodle,) = rows(tmp_path / "out" / f"moodle-{NAME}.csv")
+        assert moodle["Identifier"] == "Participant 99" and moodle["Full name"] == "Max Poe"
+        assert moodle["Grade"] == "3.00" and moodle["Maximum Grade"] == "3.00"
+
+
+def test_who_wrote_alike(tmp_path):
+    long = "def windows(x, k):\n" + "".join(
+        f"    a{i} = [x[j] + {i} * k for j in range(k) if j != {i}]\n" for i in range(9)
+    )
+    other = "def windows(x, k):\n    total = {}\n" + "".join(
+        f"    while len(total) < {i} and k not in total:\n        total.update(dict(zip(x, x)))\n" for i in range(9)
+    )
+    texts = {"one": long, "two": re.sub(r"\ba(\d)", r"value_\1", long).replace("for j in", "for j  in"), "three": other}
+    for student, text in texts.items():
+        hand_in(tmp_path / "in", student, answer(windows=text))
+    assignments = course.load_assignments(make_source(tmp_path / "source"))
+    reports.write_similarity(tmp_path, handed_in.find_submissions(tmp_path / "in", [NAME]), assignments)
+    (pair,) = rows(tmp_path / "similarity.csv")
+    assert (pair["one"], pair["other"]) == ("one", "two") and float(pair["share"]) > 0.9
+
+
+# What a task asks for cannot be taken from the companion ------------------------------------------------------------
+
+TAKEN = {
+    "convolve": """from types import SimpleNamespace
+def convolve(params, hidden, attention_mask):
+    K = sum(name.startswith("convs.") for name in params) // 2
+    weights = [(params[f"convs.{i}.weight"], params[f"convs.{i}.bias"]) for i in range(K)]
+    convs = [lambda x, w=w, b=b: F.conv1d(x, w, b) for w, b in weights]
+    config = SimpleNamespace(kernel_sizes=[w.shape[-1] for w, _ in weights])
+    return BertCNN.convolve(SimpleNamespace(convs=convs, config=config), hidden, attention_mask)""",
+    "pool": """import types
+theirs = types.FunctionType(BertCNN.pool.__code__, {"torch": torch})
+def pool(maps):
+    return theirs(None, maps)""",
+    "classify": """import companion.pytorch_functional as theirs
+def classify(params, features, dropout=0.0):
+    layer = {p: params[f'classifier.{p}'] for p in ('weight', 'bias')}
+    return theirs.classify({'classifier': layer}, features, dropout)""",
+    "embed": """def embed(params, encoder, input_ids, attention_mask):
+    return BertCNN.embed(model, input_ids, attention_mask)""",
+}
+
+
+def test_the_companions_functions_are_no_answer_and_ones_own_are(tmp_path):
+    name = "3_port_to_functional"
+    source = nbformat.read(ROOT / coursework.SOURCE / name / f"{name}.ipynb", as_version=4)
+    hand_in(tmp_path / "in", "solved", source, name)
+    for task, code in TAKEN.items():
+        preflight.by_id(source)[task].source = code
+    hand_in(tmp_path / "in", "taken", source, name)
+    done = run(tmp_path / "in", "--into", tmp_path / "out", "--jobs", 2)
+    assert done.returncode == 0, done.stderr
+    found = {row["student"]: row for row in rows(tmp_path / "out" / "grades.csv")}
+    assert found["solved"]["score"] == "20", found
+    scores = {r["cell"]: r["score"] for r in rows(tmp_path / "out" / "cells.csv") if r["student"] == "taken"}
+    asked = {cell for cell, score in scores.items() if score != "0"}
+    assert asked == {"check_parameters", "hidden_parameters", "check_gradients", "hidden_gradients"}
+
+
+def test_the_package_that_answers_may_import_lacks_what_is_asked():
+    for path in coursework.sources():
+        assignments = course.load_assignments(path.parent.parent)
+        tasks = asking.bound_by(assignments[path.stem])
+        folder = asking.package_without(tasks) / "companion"
+        for module in folder.glob("*.py"):
+            for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.FunctionDef) and node.name in tasks:
+                    assert isinstance(node.body[0], ast.Raise), (module, node.name)
+        assert ("raise ImportError" in (folder / "keras_functional.py").read_text()) == bool(tasks & asking.STEPS)
+        assert (folder / "assets").is_dir()
+
+
+# What goes from one process to the other ------------------------------------------------------------
+
+
+def test_values_arrive_as_they_were_sent():
+    values = [None, True, 3, -1.5, "é\0", [], (1, [2.0]), {"a": (), 3: None}, range(2, 9, 3), float("inf")]
+    values += [{"x": [{"y": (1,)}]}, "", [[[]]]]
+    assert wire.unpack(wire.pack(values)) == values
+    for array in (np.arange(6).reshape(2, 3), np.zeros((0, 4), bool), np.array(2.5, "f4"), np.ones((2, 3), "c8").T):
+        found = wire.unpack(wire.pack(array))
+        assert found.dtype == array.dtype and found.shape == array.shape and (found == array).all()
+    for tensor in (torch.arange(4), torch.rand(2, 3).T, torch.tensor(True), torch.zeros(0, 2).bfloat16()):
+        found = wire.unpack(wire.pack(tensor))
+        assert found.dtype == tensor.dtype and torch.equal(found, tensor)
+    assert wire.unpack(wire.pack(torch.nn.Parameter(torch.ones(2)))).requires_grad
+    frame = pd.DataFrame({"text": ["a", "b"], "n": [1, 2], "x": [0.5, np.nan]}, index=[7, 3])
+    pd.testing.assert_frame_equal(wire.unpack(wire.pack(frame)), frame)
+    assert type(wire.unpack(wire.pack(np.float32(1)))) is np.float32
+
+
+@given(st.binary(max_size=200) | st.recursive(st.none() | st.integers() | st.text(max_size=8), st.lists, max_leaves=20))
+def test_whatever_comes_it_is_a_value_or_refused(message):
+    message = message if isinstance(message, bytes) else json.dumps(message).encode() + b"\0"
+    try:
+        wire.unpack(message)
+    except wire.Unsendable:
+        pass
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"[" * 100_000,
+        b'["array", ["<f8", [1000000000000]]]\0',
+        b'["array", ["|O", [1]]]\0........',
+        b'["array", ["<f8", [-1]]]\0........',
+        b'["torch", "__class__", [1], false]\0........',
+        b'["special", "held", 0]\0',
+        b'["record", ["__class__", 1]]\0',
+        b"1" * 20_000_000,
+    ],
+)
+def test_a_message_that_is_none_is_refused(message):
+    with pytest.raises(wire.Unsendable):
+        print(wire.unpack(message))
+
+
+def test_only_plain_values_are_sent():
+    for value in (object(), {1, 2}, lambda: 0, type, np.array([object()], object), iter([])):
+        with pytest.raises(wire.Unsendable):
+            wire.pack(value)
+    loop = []
+    loop.append(loop)
+    with pytest.raises(wire.Unsendable, match="nested"):
+        wire.pack(loop)

@@ -152,8 +152,26 @@ def draw() -> None:
     plt.close(fig)
 
 
+def classifier_training() -> str:
+    runs = json.loads((ASSETS / "classifier" / "training.json").read_text(encoding="utf-8"))["average"]
+    lines = ["| run | from | teacher | learning rate | training texts | minutes | mean validation accuracy |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for name, run in zip("AB", runs, strict=True):
+        facts = [name, run["encoder"], run["teacher"] or "none", run["learning_rate"], f"{run['examples']:,}"]
+        facts += [round(run["seconds"] / 60), f"{run['validation']['accuracy']:.1%}"]
+        lines.append(f"| {' | '.join(map(str, facts))} |")
+    return "\n".join(lines)
+
+
+def classifier_accuracy() -> str:
+    found = json.loads((ASSETS / "classifier" / "accuracy.json").read_text(encoding="utf-8"))
+    table = pd.DataFrame({"accuracy": found.values()}, index=pd.Index(found, name="test split"))
+    return markdown(table)
+
+
 CARDS = {
     ASSETS / "encoder" / "README.md": {"pretraining": pretraining, "probe": probe},
+    ASSETS / "classifier" / "README.md": {"training": classifier_training, "accuracy": classifier_accuracy},
     ASSETS / "matinee" / "README.md": {"by phenomenon": by_phenomenon},
     ROOT / "README.md": {"verdict": verdict, "picture": picture},
 }

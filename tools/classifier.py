@@ -3,6 +3,7 @@
 OUT becomes a folder as `save_pretrained` writes it, tokenizer included, with weights in half precision, training.json
 (the settings and the validation accuracy) and accuracy.json (the test accuracy, measured last). With --teacher, a
 classifier that this command trained before, the model also learns from that one's probabilities (Hinton et al. 2015).
+With --average, weights are only averaged: those of classifiers that started from the same one (Wortsman et al. 2022).
 Texts that stand in a validation or test split of any of the corpora are left out of training. The command must run
 where the datasets' names lead somewhere: beside their folders, or with a network.
 """
@@ -22,7 +23,7 @@ import transformers
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from companion.data import batches, encode, load_dataset, read_splits
-from companion.encoders import load_tokenizer
+from companion.encoders import identify, load_tokenizer
 from companion.pytorch_class import BertCNN
 
 ROTTEN_TOMATOES, SST2, IMDB = "cornell-movie-review-data/rotten_tomatoes", "SetFit/sst2", "stanfordnlp/imdb"
@@ -127,11 +128,14 @@ def main(argv: list[str] | None = None) -> None:
         "--encoder", default="embedded", help="what to start from; a saved classifier gives its encoder"
     )
     parser.add_argument("--teacher", help="the folder of a classifier to learn from")
+    parser.add_argument("--average", nargs="+", metavar="FOLDER", help="average these classifiers, and train nothing")
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     for name, value in SETTINGS.items():
         parser.add_argument(f"--{name}", type=int, default=value, help=f"(default: {value})")
     args = parser.parse_args(argv)
     settings, work = {name: getattr(args, name) for name in SETTINGS}, args.out.with_name(args.out.name + ".unfinished")
+    if args.average:
+        return average(args.average, args.out)
     if args.unlabelled and not args.teacher:
         raise ValueError("Reviews without a label can only be used with a --teacher.")
 
@@ -179,15 +183,32 @@ def main(argv: list[str] | None = None) -> None:
     trainer.train(resume_from_checkpoint=checkpoint)
     scores = trainer.evaluate()
     save(model, tokenizer, work / "saved")
-    facts = settings | {"examples": len(train), "learning_rate": args.learning_rate}
+    facts = {"encoder": Path(args.encoder).name, "teacher": args.teacher and Path(args.teacher).name}
+    facts |= settings | {"examples": len(train), "learning_rate": args.learning_rate}
     facts |= {"seconds": round(time.time() - started)}
     facts |= {"validation": {name.removeprefix("eval_"): round(value, 4) for name, value in scores.items()}}
     (work / "saved" / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    finish(work, args.out)
+
+
+def average(folders: list[str], out: Path) -> None:
+    """Write a classifier whose weights are the means of several classifiers' weights."""
+    models = [BertCNN.from_pretrained(folder, dtype=torch.float32) for folder in folders]
+    weights = [model.state_dict() for model in models]
+    models[0].load_state_dict({name: torch.stack([w[name] for w in weights]).mean(0) for name in weights[0]})
+    work = out.with_name(out.name + ".unfinished")
+    save(models[0], load_tokenizer(folders[0]), work / "saved")
+    facts = {"average": [json.loads((Path(folder) / "training.json").read_text()) for folder in folders]}
+    (work / "saved" / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    finish(work, out)
+
+
+def finish(work: Path, out: Path) -> None:
+    """Score the saved classifier on the test splits, then put it in its place."""
     measure(work / "saved")
-    shutil.rmtree(args.out, ignore_errors=True)
-    os.replace(work / "saved", args.out)
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(work / "saved", out)
     shutil.rmtree(work)
-    print(f"{args.out}: {facts['examples']:,} examples in {facts['seconds'] / 60:.0f} minutes.")
 
 
 class Collator(DataCollatorWithPadding):
@@ -221,6 +242,7 @@ def predict(model, inputs) -> np.ndarray:
 
 def save(model: BertCNN, tokenizer, folder: Path) -> None:
     """As `save_pretrained` writes it, with weights in half precision that are read back in single."""
+    model.encoder.config.vocabulary = identify(tokenizer)  # so that another encoder's tokenizer is refused
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())

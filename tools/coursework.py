@@ -1,12 +1,18 @@
 """Builds the coursework: from notebooks with solutions and hidden tests, what students get.
 
 python tools/coursework.py build [--into FOLDER]
+python tools/coursework.py export FOLDER [--seed TEXT]    (a course of a teacher's own, with other names and numbers)
 """
 
 import argparse
+import io
 import os
+import random
 import re
+import secrets
+import shutil
 import sys
+import tokenize
 from collections import Counter
 from pathlib import Path
 
@@ -30,6 +36,8 @@ SOURCE, RELEASE, CONFIG = COURSE / "source", COURSE / "release", COURSE / "nbgra
 # nbgrader's own steps and order (GenerateAssignment) without SaveCells, which keeps a database.
 STEPS = [LockCells, ClearSolutions, ClearOutput, CheckCellMetadata]
 STEPS += [ClearHiddenTests, ClearMarkScheme, ComputeChecksums, CheckCellMetadata]
+WORDS = "amber basalt cedar dune ember fjord garnet heron iris jade kelp linden maple nectar opal pine".split()
+SEEDED = re.compile(r"(default_rng\(|manual_seed\(|random_state=)\d+")  # where a hidden test's numbers come from
 REGIONS = {"SOLUTION": is_solution, "HIDDEN TESTS": is_grade}  # what may stand in which cells
 
 
@@ -67,6 +75,53 @@ def build(root: Path = ROOT, into: Path | None = None) -> list[Path]:
         os.replace(temporary, path)
         written.append(path)
     return written
+
+
+def export(into: Path, seed: str, root: Path = ROOT) -> list[Path]:
+    """Write a course of a teacher's own: source/ to be kept private and graded with, release/ for students.
+
+    The functions that students write have other names, and the hidden tests other numbers; both follow from the seed.
+    Raises ValueError if the folder is in the repository, where it would be published.
+    """
+    if into.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"{into} is in the repository, where the course would be published: choose another folder.")
+    course = into / COURSE
+    for path in sources(root):
+        notebook, draw = nbformat.read(path, as_version=4), random.Random(f"{seed} {path.stem}")
+        vary(notebook, random.Random(seed).choice(WORDS), draw)
+        target = course / "source" / path.stem / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
+    shutil.copyfile(root / CONFIG, into / CONFIG)
+    return build(into)
+
+
+def vary(notebook, word: str, draw: random.Random) -> None:
+    """Give each task's function a name that ends in the word, and each hidden test other random numbers."""
+    code = "\n".join(cell.source for cell in notebook.cells if is_solution(cell) and cell.cell_type == "code")
+    names = set(re.findall(r"^def (\w+)", code, re.M))
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "%" not in cell.source[:1] and "colab" not in cell.metadata.get("tags", []):
+            cell.source = renamed(cell.source, names, word)
+        else:
+            cell.source = re.sub(rf"`({'|'.join(names)})\b", rf"`\1_{word}", cell.source) if names else cell.source
+        head, hidden, tests = cell.source.partition("### BEGIN HIDDEN TESTS")
+        cell.source = head + hidden + SEEDED.sub(lambda found: f"{found[1]}{draw.randrange(10**6)}", tests)
+
+
+def renamed(source: str, names: set[str], word: str) -> str:
+    """The code with these names, as functions and not as attributes or methods, lengthened by the word."""
+    lines, before = source.split("\n"), ("", 0)
+    found = []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        method = before[0] == "def" and before[1] > 0
+        if token.type == tokenize.NAME and token.string in names and before[0] != "." and not method:
+            found.append(token)
+        before = token.string, token.start[1]
+    for token in reversed(found):
+        row, end = token.end
+        lines[row - 1] = f"{lines[row - 1][:end]}_{word}{lines[row - 1][end:]}"
+    return "\n".join(lines)
 
 
 def check(source, name: str) -> None:
@@ -137,10 +192,21 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("build")
     command.add_argument("--into", type=Path, help=f"folder to write to (default: {RELEASE.as_posix()})")
+    command = commands.add_parser("export")
+    command.add_argument("folder", type=Path)
+    command.add_argument("--seed", default="", help="the same seed makes the same course (default: one nobody knows)")
     args = parser.parse_args()
     try:
-        for path in build(into=args.into):
+        if args.command == "build":
+            paths = build(into=args.into)
+        else:
+            seed = args.seed or secrets.token_hex(8)
+            paths = export(args.folder, seed)
+            print(f"Seed {seed}. Keep {args.folder / COURSE / 'source'} to yourself, and hand out:")
+        for path in paths:
             print(os.path.relpath(path))
+        if any("OWNER/" in path.read_text(encoding="utf-8") for path in paths):
+            print("The cell for Colab has no address yet: make publish REPO=owner/name, then build again.")
     except ValueError as error:
         raise SystemExit(str(error)) from None
     return 0

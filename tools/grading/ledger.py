@@ -4,10 +4,13 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from tools.grading import feedback
+from tools.grading.handed_in import read_table
 
 MANUAL = ["student", "assignment", "cell", "max_score", "manual_score", "comment", "version"]
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
@@ -23,6 +26,11 @@ def write(path: Path, text: str) -> None:
 
 def record_path(into: Path, student: str, file: str) -> Path:
     return into / "records" / ("_" if student == "?" else student) / f"{file}.json"
+
+
+def shown(value: str) -> str:
+    """A cell of a table as it was before `table` kept a spreadsheet from running it."""
+    return value[1:] if value[:1] == "'" and value[1:].startswith(FORMULA) else value
 
 
 def read_record(path: Path, key: str) -> dict | None:
@@ -46,23 +54,47 @@ def read_manual(into: Path) -> dict[tuple, dict]:
     path = into / "manual.csv"
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
     manual = {}
-    for line, row in enumerate(rows, 2):
+    for line, row in enumerate(read_table(path), 2):
         if missing := [name for name in MANUAL[:5] if row.get(name) is None]:
             raise SystemExit(
                 f"{path}, line {line}: there is no {', '.join(missing)}; the columns are {','.join(MANUAL)}."
             )
+        row = {name: shown(row.get(name) or "") for name in MANUAL}
+        row["manual_score"], row["max_score"] = (
+            row[n].strip().replace(",", ".") for n in ("manual_score", "max_score")
+        )
         try:
-            good = not row["manual_score"].strip() or 0 <= float(row["manual_score"]) <= float(row["max_score"])
+            good = not row["manual_score"] or 0 <= float(row["manual_score"]) <= float(row["max_score"])
         except ValueError:
             good = False
         if not good:
             right = f"a number from 0 to {row['max_score']}"
             raise SystemExit(f"{path}, line {line}: manual_score is '{row['manual_score']}', and {right} is right.")
-        manual[row["student"], row["assignment"], row["cell"]] = {name: row.get(name) or "" for name in MANUAL}
+        manual[row["student"], row["assignment"], row["cell"]] = row
     return manual
+
+
+def matched(manual: dict, records: list[dict]) -> tuple[dict, list[tuple]]:
+    """The rows under the students' names as they are, and those that belong to nobody.
+
+    A spreadsheet makes 12345 of 0012345: such a row belongs to the student whose name it is without the zeros.
+    """
+    students = {record["student"] for record in records}
+    cells = {(record["student"], record["assignment"], c["cell"]) for record in records for c in record["cells"]}
+    found, lost = {}, []
+    for key, row in manual.items():
+        if key[0] not in students:
+            same = [name for name in students if name.isdigit() and name.lstrip("0") == key[0].lstrip("0")]
+            if len(same) == 1:
+                key = (same[0], *key[1:])
+                if found.get(key, {}).get("manual_score") and not row["manual_score"]:
+                    continue
+        if key not in cells and row["manual_score"]:
+            lost.append(key)
+        if not found.get(key, {}).get("manual_score") or row["manual_score"]:
+            found[key] = {**row, "student": key[0]}
+    return found, lost
 
 
 def with_new_rows(manual: dict, records: list[dict]) -> dict:
@@ -99,25 +131,72 @@ def reasons(record: dict, manual: dict) -> list[str]:
     return found
 
 
+# Late ------------------------------------------------------------
+
+
+def read_late(path: Path) -> dict[tuple[str, str], float]:
+    """Days by student and assignment. SystemExit, with one sentence, if a row is none."""
+    late = {}
+    try:
+        rows = read_table(path)
+    except OSError:
+        raise SystemExit(f"{path} cannot be read.") from None
+    for line, row in enumerate(rows, 2):
+        try:
+            key, days = (row["student"].strip(), row["assignment"].strip()), float(row["days"].replace(",", "."))
+        except (KeyError, AttributeError, ValueError):
+            days = -1
+        if not 0 <= days < 10_000:
+            raise SystemExit(f"{path}, line {line}: the columns are student,assignment,days, and days a number from 0.")
+        late[key] = days
+    return late
+
+
+@dataclass(frozen=True)
+class Late:
+    """The late policy: a share of the points goes for each day, or part of one."""
+
+    days: dict[tuple[str, str], float]
+    options: object  # late: was there a table of days?; late_percent
+
+    def deducted(self, record: dict, total: float) -> float:
+        days = self.days.get((record["student"], record["assignment"]), 0)
+        return min(total, total * math.ceil(days) * self.options.late_percent / 100)
+
+    def unknown(self, record: dict) -> bool:
+        """Did the other system say that it came late, and nobody by how much?"""
+        asked = bool(self.options.late) and bool(record.get("late"))
+        return asked and (record["student"], record["assignment"]) not in self.days
+
+
 # Tables and pages ------------------------------------------------------------
 
 
-def write_tables(into: Path, records: list[dict], isolated: bool, complete: bool) -> None:
-    manual = with_new_rows(read_manual(into), records)
-    grades, cells, human = [], [], []
+def write_tables(into: Path, records: list[dict], isolated: bool, complete: bool, late: Late) -> tuple:
+    """Write them all. How many submissions, and scores that belong to nobody, need a person; and the totals."""
+    manual, lost = matched(read_manual(into), records)
+    manual = with_new_rows(manual, records)
+    grades, cells, human, totals = [], [], [], {}
+    if complete:  # of an interrupted run not all are known
+        human += [f"- **manual.csv**: there is no {', '.join(key)}; its score counts for nobody" for key in lost]
     for record in records:
         scores, why = points(record, manual), reasons(record, manual)
         total = sum(score or 0 for score, _ in scores.values())
+        deducted = late.deducted(record, total)
+        why += ["it was handed in late, and the table of days does not say by how much"] if late.unknown(record) else []
         status = record["status"] if record["status"] != "graded" or None not in dict(scores.values()) else "waiting"
         who = [record["student"], record["assignment"]]
-        grades.append([*who, f"{total:g}", f"{record['max_score']:g}", status, "yes" if why else "no", "; ".join(why)])
+        points_now = [f"{total - deducted:g}", f"{record['max_score']:g}", f"{deducted:g}"]
+        grades.append([*who, *points_now, status, "yes" if why else "no", "; ".join(why)])
+        if None not in dict(scores.values()) and record["status"] != "failed":
+            totals[tuple(who)] = total - deducted, record["max_score"], "; ".join(c for _, c in scores.values() if c)
         for cell in record["cells"]:
             score = scores[cell["cell"]][0]
             shown = "" if score is None else f"{score:g}"
             cells.append([*who, cell["cell"], shown, f"{cell['max_score']:g}", cell["status"], cell["message"]])
         human += [f"- **{record['student']}**, {record['file']}: {reason}" for reason in why]
-        write_page(into, record, scores)
-    head = ["student", "assignment", "score", "max_score", "status", "needs_human", "why"]
+        write_page(into, record, scores, deducted)
+    head = ["student", "assignment", "score", "max_score", "deducted", "status", "needs_human", "why"]
     write(into / "grades.csv", table(head, grades))
     write(
         into / "cells.csv", table(["student", "assignment", "cell", "score", "max_score", "outcome", "message"], cells)
@@ -126,6 +205,7 @@ def write_tables(into: Path, records: list[dict], isolated: bool, complete: bool
     intro = [] if complete else ["Grading was interrupted: this is not all.\n"]
     intro += [] if isolated else ["The notebooks ran with the network on and could read files: see grading.md.\n"]
     write(into / "needs_a_human.md", "\n".join(["# Needs a human\n", *intro, *(human or ["Nothing does."])]) + "\n")
+    return len(lost) * complete + sum(row[6] == "yes" for row in grades), totals
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -137,21 +217,21 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return text.getvalue()
 
 
-def write_page(into: Path, record: dict, scores: dict) -> None:
+def write_page(into: Path, record: dict, scores: dict, deducted: float) -> None:
     """The feedback, unless it is there as it would be."""
     path = (
         into / "feedback" / record_path(into, record["student"], record["file"]).parent.name / f"{record['file']}.html"
     )
     path = path.with_name(path.name.replace(".ipynb.html", ".html"))
-    state = hashlib.sha256(json.dumps([record["key"], scores]).encode()).hexdigest()[:16]
+    state = hashlib.sha256(json.dumps([record["key"], scores, deducted]).encode()).hexdigest()[:16]
     try:
         if path.read_text(encoding="utf-8").endswith(f"<!-- {state} -->\n"):
             return
     except OSError:
         pass
     try:
-        page = feedback.page(record, scores)
+        page = feedback.page(record, scores, deducted)
     except Exception as error:  # the converter met something that it cannot show
         notes = [*record["notes"], f"The notebook cannot be shown ({type(error).__name__})."]
-        page = feedback.page(record | {"notebook": None, "notes": notes}, scores)
+        page = feedback.page(record | {"notebook": None, "notes": notes}, scores, deducted)
     write(path, page + f"<!-- {state} -->\n")

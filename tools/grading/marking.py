@@ -3,9 +3,11 @@
 import nbformat
 from nbgrader import utils
 
-from tools.grading import feedback, preflight
-from tools.grading.course import Assignment, Submission, is_graded
+from tools.grading import preflight
+from tools.grading.asking import Referee, bound_by, package_without
+from tools.grading.course import Assignment, is_graded, is_test
 from tools.grading.execution import Ending, Kernel
+from tools.grading.handed_in import MISSING, Submission
 from tools.grading.sandbox import MB, Limits
 
 LARGEST = 20 * MB  # of a submitted notebook
@@ -15,63 +17,89 @@ def grade(submission: Submission, assignments: dict, limits: Limits, isolated: b
     """The record of one submission. Whatever is in it, a record comes back."""
     assignment = assignments.get(submission.assignment)
     record = {"student": submission.student, "assignment": submission.assignment, "status": "graded", "cells": []}
+    record |= {"system": submission.system, "number": submission.number, "late": submission.late}
     record |= {"notes": [], "human": [], "max_score": assignment.max_score if assignment else 0.0, "notebook": None}
     problem = submission.problem
     try:
         if not problem and submission.path.stat().st_size > LARGEST:
             problem = f"the file is larger than {LARGEST // MB} MB"
         if not problem:
-            submitted = preflight.read(submission.path.read_text(encoding="utf-8"))
+            submitted = preflight.read(submission.path.read_text(encoding="utf-8-sig"))
             notebook, actions = preflight.repair(submitted, assignment.source, assignment.released)
             record["notes"] += map(str, actions)
             record["human"] += [str(action) for action in actions if action.flag]
-            with Kernel(limits, submission.path.parent, isolated) as kernel:
-                endings = run_all(notebook, kernel, limits)
-            mark(record, notebook, endings, kernel.cut)
-            record["notebook"] = for_the_student(record, notebook, assignment, show_hidden)
+            files = submission.files
+            with Referee(assignment) as referee:
+                with Kernel(limits, files, isolated) as kernel:
+                    shown = show(notebook, kernel, limits)
+                with Kernel(limits, files, isolated, package_without(bound_by(assignment)), shown=False) as asked:
+                    judged = judge(notebook, asked, referee, limits)
+            mark(record, notebook, shown, judged, kernel.cut)
+            if asked.gone and not kernel.gone:
+                record["human"].append(f"when its answers were graded, the notebook's process {asked.gone}")
+            record["notebook"] = for_teachers(notebook, assignment, judged) if show_hidden else notebook
     except (preflight.NotANotebook, UnicodeDecodeError) as error:
         problem = str(error) if isinstance(error, preflight.NotANotebook) else "the file is not a notebook: not UTF-8"
     except Exception as error:  # never one student's file before the others
         problem = f"grading it failed: {type(error).__name__}: {error}"[:500]
         record["status"] = "failed"
     if problem:
-        status = "failed" if record["status"] == "failed" else "not graded"
-        record |= {"status": status, "cells": [], "notebook": None, "notes": [problem], "human": [problem]}
+        status = record["status"] if record["status"] == "failed" else "missing" if problem == MISSING else "not graded"
+        record |= {"status": status, "notebook": None, "notes": [problem], "human": [problem]}
+        record["cells"] = no_points(assignment, status) if assignment else []
+        record["human"] = [] if status == "missing" else [problem]
+    record["human"] += [submission.notice] if submission.notice else []
     return record
 
 
-def run_all(notebook, kernel: Kernel, limits: Limits) -> list[Ending | None]:
-    """Run the code cells in order; tests apart, so that they are not in the notebook's history."""
-    endings = []
+def no_points(assignment: Assignment, status: str) -> list[dict]:
+    """A row for each graded cell of a notebook that was not graded, so that a person can give its points."""
+    graded = [cell for cell in assignment.source.cells if is_graded(cell)]
+    rows = [{"cell": preflight.grade_id(cell), "max_score": float(cell.metadata.nbgrader.points)} for cell in graded]
+    return [{**row, "score": 0.0, "status": status, "message": ""} for row in rows]
+
+
+def show(notebook, kernel: Kernel, limits: Limits) -> list[Ending | None]:
+    """Run the code cells in order, as the student has them, for what they put out. No hidden test comes here."""
+    cells = [cell if cell.cell_type == "code" and cell.source.strip() else None for cell in notebook.cells]
+    return [cell and kernel.run(cell.source, limits.cell_seconds) for cell in cells]
+
+
+def judge(notebook, kernel: Kernel, referee: Referee, limits: Limits) -> dict[str, Ending]:
+    """Run the code cells once more and, where a test stands, have it ask for values; how each test ended.
+
+    Nothing that is put out here is seen by anybody: this process gets the hidden tests' inputs.
+    """
+    tests = [preflight.grade_id(cell) for cell in notebook.cells if is_test(cell)]
+    endings = {}
+    if tests:
+        referee.start(kernel.place, max(120, limits.cell_seconds))
     for cell in notebook.cells:
+        if cell.cell_type == "code" and cell.source.strip() and len(endings) < len(tests):
+            if not (utils.is_grade(cell) and utils.is_solution(cell)):  # a person reads it
+                kernel.run(cell.source, limits.cell_seconds)
         if is_test(cell):
-            endings.append(kernel.test(cell.source, limits.cell_seconds))
-        elif cell.cell_type != "code" or not cell.source.strip():
-            endings.append(None)
-        else:
-            endings.append(kernel.run(cell.source, limits.cell_seconds))
+            endings[preflight.grade_id(cell)] = referee.test(preflight.grade_id(cell), kernel, limits.cell_seconds)
     return endings
 
 
-def is_test(cell) -> bool:
-    return utils.is_grade(cell) and not utils.is_solution(cell) and cell.cell_type == "code"
-
-
-def mark(record: dict, notebook, endings: list[Ending | None], cut: bool) -> None:
+def mark(record: dict, notebook, shown: list[Ending | None], judged: dict[str, Ending], cut: bool) -> None:
     """Outputs into the notebook, scores by nbgrader's rules into the record, and what a person has to look at."""
-    for cell, ending in zip(notebook.cells, endings, strict=True):
+    for cell, ending in zip(notebook.cells, shown, strict=True):
+        name = preflight.grade_id(cell)
         if ending:
             cell.outputs = ending.outputs
-        if ending and ending.status in ("timeout", "stopped", "tampered"):
-            where = preflight.grade_id(cell) or f"the cell that begins {cell.source.strip().splitlines()[0][:60]!r}"
-            record["notes"].append(f"{where}: {ending.message}")
-            record["human"].append(f"{where}: {ending.message}")
-            record["status"] = "stopped" if ending.status == "stopped" else record["status"]
+        for told in [judged[name]] if is_test(cell) else [ending] if ending else []:
+            if told.status in ("timeout", "stopped"):
+                where = name or f"the cell that begins {cell.source.strip().splitlines()[0][:60]!r}"
+                record["notes"].append(f"{where}: {told.message}")
+                record["human"].append(f"{where}: {told.message}")
+                record["status"] = "stopped" if told.status == "stopped" else record["status"]
         if not is_graded(cell):
             continue
-        name, most = preflight.grade_id(cell), float(cell.metadata.nbgrader.points)
+        most = float(cell.metadata.nbgrader.points)
         if is_test(cell):
-            score, status, message = points(cell, ending), ending.status, ending.message
+            score, status, message = points(cell, judged[name]), judged[name].status, judged[name].message
         else:
             score, status, message = (None, "by hand", "") if changed(cell) else (0.0, "blank", "")
         record["cells"].append({"cell": name, "score": score, "max_score": most, "status": status, "message": message})
@@ -95,20 +123,10 @@ def points(cell, ending: Ending) -> float:
     return float(utils.determine_grade(last)[0])
 
 
-def for_the_student(record: dict, notebook, assignment: Assignment, show_hidden: bool) -> dict:
-    """The notebook that goes into the feedback: tests without their hidden part, nor what would tell it."""
-    if show_hidden:
-        return notebook
-    blank = preflight.by_id(assignment.released)
-    for cell in notebook.cells:
-        if (name := preflight.grade_id(cell)) and not utils.is_solution(cell):
-            cell.source = blank[name].source
-        if is_test(cell):
-            cell.outputs = []
-    for cell in record["cells"]:
-        if feedback.repeats(cell["message"], assignment.hidden):
-            cell["message"] = feedback.WITHHELD.strip()
-            record["human"].append(f"{cell['cell']}: its message repeats a hidden test")
-    if leaks := feedback.withhold(notebook.cells, assignment.hidden):
-        record["human"].append(f"{', '.join(leaks)}: the output repeats hidden tests; it was withheld")
+def for_teachers(notebook, assignment: Assignment, judged: dict[str, Ending]):
+    """The notebook with the tests whole, and what they printed."""
+    whole = preflight.by_id(assignment.source)
+    for cell in filter(is_test, notebook.cells):
+        name = preflight.grade_id(cell)
+        cell.source, cell.outputs = whole[name].source, judged[name].outputs
     return notebook

@@ -4,6 +4,7 @@ nbgrader knows its cells by `grade_id`. A duplicated one stops its batch, a dele
 without a word. Here each is mended or flagged, and a sentence tells it.
 """
 
+import re
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from tools import coursework
 
 ALIKE = 0.5  # how alike two cells' texts must be to take one for the other
 MOST_CELLS = 500
+MARK = re.compile(r"(<<<<<<<|=======|>>>>>>>|\|\|\|\|\|\|\|)( |$)")  # of a merge
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class NotANotebook(ValueError):
 
 def read(text: str) -> NotebookNode:
     """A submission's notebook, without outputs. NotANotebook, with one sentence, if it is none."""
-    if not text.strip():
+    text = without_marks(text)
+    if not text:
         raise NotANotebook("the file is empty")
     try:
         with warnings.catch_warnings():
@@ -55,6 +58,16 @@ def read(text: str) -> NotebookNode:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return notebook
+
+
+def without_marks(text: str) -> str:
+    """The text without what a merge left before and after it."""
+    lines = text.strip().splitlines()
+    while lines and MARK.match(lines[0]):
+        lines.pop(0)
+    while lines and (MARK.match(lines[-1]) or not lines[-1].strip()):
+        lines.pop()
+    return "\n".join(lines)
 
 
 def release(source: NotebookNode, config: Config | None = None) -> NotebookNode:
@@ -76,7 +89,7 @@ def by_id(notebook) -> dict[str, NotebookNode]:
 
 
 def repair(submitted: NotebookNode, source: NotebookNode, released: NotebookNode) -> tuple[NotebookNode, list[Action]]:
-    """The submission with every cell of the assignment once, tests as in the source, and what was done."""
+    """The submission with every cell of the assignment once, tests as students have them, and what was done."""
     known, blank, actions = by_id(source), by_id(released), []
     cells = deepcopy(submitted.cells)
     for cell in cells:
@@ -193,7 +206,7 @@ def restore(cell, original, blank, actions: list) -> None:
     if utils.is_locked(original) or utils.is_task(original):
         if text(cell) != text(blank):
             actions.append(Action(name, "was edited; it is as in the assignment again"))
-        cell.source = original.source
+        cell.source = blank.source
 
 
 def change_kind(cell, kind: str) -> None:
@@ -213,8 +226,7 @@ def insert_missing(cells: list, known: dict, blank: dict, actions: list) -> None
         if name in place:
             continue
         solution = utils.is_solution(known[name])
-        cell = deepcopy(blank[name] if solution else known[name])
-        cell.metadata["nbgrader"] = deepcopy(blank[name].metadata["nbgrader"])
+        cell = deepcopy(blank[name])
         before = max([place[other] for other in order[:at] if other in place], default=-1)
         cells.insert(before + 1, cell)
         what = (

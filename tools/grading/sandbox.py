@@ -13,20 +13,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
-
+interrupted = threading.Event()  # set: all that runs ends
 ROOT = Path(__file__).parents[2]
 MB = 2**20
-SEES = [ROOT / "companion", ROOT / "notebooks" / "results"]  # of this project; never the tests, never .git
+RESULTS = ROOT / "notebooks" / "results"  # of this project; never the tests, never .git
 KEEPS = "LANG LC_ALL LC_CTYPE TZ SYSTEMROOT OMP_NUM_THREADS COMPANION_ENCODER COMPANION_DATASET COMPANION_DATA".split()
 SYSTEM = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] if os.name == "posix" else []
 PATH = os.pathsep.join([str(Path(sys.executable).parent), *SYSTEM])
@@ -44,28 +41,37 @@ class Limits:
     output_kb: int = 1000
     processes: int = 64
 
+    def hard(self) -> dict[str, int]:
+        """What the process itself is told not to pass. RLIMIT_AS is not: libraries reserve what they never use."""
+        cpu = int(self.seconds * (os.cpu_count() or 1)) + 1
+        sizes = {"RLIMIT_DATA": self.memory_mb * MB, "RLIMIT_FSIZE": self.disk_mb * MB}
+        return {**sizes, "RLIMIT_CORE": 0, "RLIMIT_CPU": cpu}
+
 
 def environment(home: Path) -> dict[str, str]:
     """What the notebook's process is told: nothing of ours but where Python is, and how many threads to use."""
     kept = {name: os.environ[name] for name in KEEPS if name in os.environ}
     here = {name: str(home) for name in ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP")}
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    # Nothing is installed, and if anything is, it vanishes with the notebook's folder.
+    offline = {"PIP_NO_INDEX": "1", "PIP_TARGET": str(home / ".packages"), "UV_OFFLINE": "1", "CONDA_OFFLINE": "1"}
     alike = {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-    return {"PATH": PATH, **quiet, **alike, **here, **kept}
+    return {"PATH": PATH, **quiet, **offline, **alike, **here, **kept}
 
 
 # A system of its own ------------------------------------------------------------
 
 
-def visible() -> list[Path]:
+def visible(package: Path) -> list[Path]:
     """The folders and files that the notebook's process can read."""
     data = [Path(os.environ[name]) for name in KEEPS if name.startswith("COMPANION") and name in os.environ]
     python = [Path(prefix) for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}]
     system = [Path("/usr"), *map(Path, ("/bin", "/sbin", "/lib", "/lib64"))]
     files = "ld.so.cache passwd group nsswitch.conf localtime alternatives fonts mime.types".split()
-    paths = [*system, *(Path("/etc") / name for name in files), *python, *SEES, *data]
+    paths = [*system, *(Path("/etc") / name for name in files), *python, package / "companion", RESULTS, *data]
     paths = [path.absolute() for path in paths if path.exists()]
-    return [path for path in paths if not any(other in path.parents for other in paths)]
+    paths += [path.resolve() for path in paths]  # a .venv may be a link
+    return [path for path in dict.fromkeys(paths) if not any(other in path.parents for other in paths)]
 
 
 def bind(path: Path, to: str) -> str:
@@ -81,7 +87,7 @@ def bind(path: Path, to: str) -> str:
     return f"{make}; mount --rbind {source} {target}; mount -o {','.join(['remount', 'bind', 'ro', *kept])} {target}"
 
 
-def enter(argv: list[str], limits: Limits, shared: Path, copy: Path) -> list[str]:
+def enter(argv: list[str], limits: Limits, shared: Path, copy: Path, package: Path = ROOT) -> list[str]:
     """The command that runs argv in a system of its own. `shared` is seen there as it is here, `copy` is copied."""
     new, memory = shared / "root", "nosuid,nodev,mode=700"
     script = [
@@ -92,7 +98,7 @@ def enter(argv: list[str], limits: Limits, shared: Path, copy: Path) -> list[str
         f"mount -t proc -o ro,nosuid,nodev,noexec proc {new}/proc",
         f"mount -t tmpfs -o {memory},size={limits.disk_mb}m,nr_inodes=1000 tmpfs {new}/dev/shm",
         *(f"touch {new}/dev/{d}; mount --bind /dev/{d} {new}/dev/{d}" for d in "null zero full random urandom".split()),
-        *(bind(path, to=str(new)) for path in visible()),
+        *(bind(path, to=str(new)) for path in visible(package)),
         f"cp -r {copy}/. {new}{copy}",
         f"mount --bind {shared} {new}{shared}",
         f"cd {new}; pivot_root . old; umount -l /old; rmdir /old",
@@ -115,7 +121,10 @@ def missing() -> str:
         shared.mkdir(), copy.mkdir()
         command = enter([sys.executable, "-c", "print('in')"], Limits(), shared, copy)
         done = subprocess.run(command, env=environment(copy), capture_output=True, text=True)
-    return "" if done.stdout.strip() == "in" else f"{WHY_NOT} ({done.stderr.strip().splitlines()[-1:]})"
+    if done.stdout.strip() == "in":
+        return ""
+    said = (done.stderr.strip().splitlines() or ["without a word"])[-1]
+    return f"a trial of it failed ({said}); it {WHY_NOT}"
 
 
 def which(name: str) -> str | None:
@@ -128,38 +137,26 @@ def which(name: str) -> str | None:
 class Guard:
     """A process, all that it starts, and an eye on both: `exceeded` says which limit they passed."""
 
-    def __init__(self, argv: list[str], limits: Limits, shared: Path, copy: Path, isolated: bool):
+    def __init__(self, argv: list[str], limits: Limits, shared: Path, copy: Path, isolated: bool, package: Path):
         self.limits, self.folder, self.looked, self.family = limits, shared if isolated else copy, 0.0, {}
         self.deadline = time.monotonic() + limits.seconds
         self.process = subprocess.Popen(
-            enter(argv, limits, shared, copy) if isolated else argv,
+            enter(argv, limits, shared, copy, package) if isolated else argv,
             env=environment(copy),
             cwd=copy,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # what passes the kernel by, nobody reads
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=self.limit if resource else None,
         )
-
-    def limit(self) -> None:
-        """Called in the new process before anything else is."""
-        hard = {
-            "RLIMIT_DATA": self.limits.memory_mb
-            * MB,  # not RLIMIT_AS: torch and TensorFlow reserve what they never use
-            "RLIMIT_FSIZE": self.limits.disk_mb * MB,
-            "RLIMIT_CORE": 0,
-            "RLIMIT_CPU": int(self.limits.seconds * (os.cpu_count() or 1)) + 1,
-        }
-        for name, value in hard.items():
-            with contextlib.suppress(AttributeError, ValueError, OSError):  # not known, or above what is allowed here
-                resource.setrlimit(getattr(resource, name), (value, value))
 
     def exceeded(self) -> str:
         """Empty, or which limit was passed. Looks at most five times a second."""
         if time.monotonic() < self.looked + 0.2:
             return ""
         self.looked = time.monotonic()
+        if interrupted.is_set():
+            return "was interrupted"
         if self.looked > self.deadline:
             return f"took more than {self.limits.seconds:g} s"
         memory = 0
