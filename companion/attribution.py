@@ -163,9 +163,7 @@ class Head:
 def _read_head(model) -> Head:
     if isinstance(model, tuple) and len(model) == 2 and {"convs", "classifier"} <= set(model[0]):
         return _read_pytorch(*model)
-    names = [
-        layer.name for layer in getattr(model, "layers", ())
-    ]  # Keras first: on PyTorch, its models have parameters, too
+    names = [layer.name for layer in getattr(model, "layers", ())]  # Keras first: its models may have parameters, too
     if "classifier" in names and any(name.startswith("conv_") for name in names):
         return _read_keras(model)
     if hasattr(model, "convolve") and hasattr(model, "named_parameters"):
