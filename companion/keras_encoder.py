@@ -52,11 +52,14 @@ class BertEncoder(keras_hub.models.BertBackbone):
     vocabulary: identifies the tokenizer, see `encoders.identify`. Frozen layers are still frozen after saving.
     """
 
-    def __init__(self, hidden_act, layer_norm_eps, attention_dropout, vocabulary=None, **settings):
-        super().__init__(**settings)
+    def __init__(self, hidden_act, layer_norm_eps, attention_dropout, dropout=0.0, vocabulary=None, **settings):
+        super().__init__(
+            dropout=max(dropout, attention_dropout), **settings
+        )  # a layer built with 0 has no random state
         self.more = {"hidden_act": hidden_act, "layer_norm_eps": layer_norm_eps, "vocabulary": vocabulary}
         self.more |= {"attention_dropout": attention_dropout}
         self.vocabulary = vocabulary
+        self.dropout = self.embeddings_dropout.rate = dropout
         self.embeddings_layer_norm.epsilon = layer_norm_eps
         for layer in self.transformer_layers:
             layer._feedforward_intermediate_dense.activation = ACTIVATIONS[hidden_act]
@@ -64,6 +67,7 @@ class BertEncoder(keras_hub.models.BertBackbone):
                 norm.epsilon = layer_norm_eps
             attention = layer._self_attention_layer
             attention._dropout = attention._dropout_layer.rate = attention_dropout
+            layer._self_attention_dropout.rate = layer._feedforward_dropout.rate = dropout
         self.pooled_dense.trainable = False  # BERT's [CLS] output is not used: no gradient reaches it
 
     def get_config(self):

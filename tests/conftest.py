@@ -15,6 +15,7 @@ os.environ.pop("COMPANION_ENCODER", None)
 os.environ.pop("COMPANION_DATASET", None)
 
 import datasets
+import hypothesis
 import keras
 import numpy as np
 import pytest
@@ -26,6 +27,8 @@ from companion import keras_class, keras_functional, pytorch_functional, weights
 from companion.encoders import load_tokenizer
 from companion.pytorch_class import BertCNN
 
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 torch.set_num_threads(1)  # tests run side by side, one process per core
 datasets.disable_progress_bars()
 transformers.utils.logging.set_verbosity_error()

@@ -141,6 +141,8 @@ def test_a_long_text_is_cut_to_the_positions_there_are(tmp_path, kind):
         settings |= {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
     if kind == "Longformer":
         settings |= {"attention_window": 8}
+    if kind == "Lilt":
+        settings |= {"hidden_size": 48}  # six parts of a box's embedding
     if kind == "Luke":
         settings |= {"entity_vocab_size": 5, "entity_emb_size": 8}
     if kind == "Xmod":
