@@ -55,7 +55,7 @@ class BertEncoder(keras_hub.models.BertBackbone):
     def __init__(self, hidden_act, layer_norm_eps, attention_dropout, dropout=0.0, vocabulary=None, **settings):
         super().__init__(
             dropout=max(dropout, attention_dropout), **settings
-        )  # a layer built with 0 has no random state
+        )  # none is built with 0
         self.more = {"hidden_act": hidden_act, "layer_norm_eps": layer_norm_eps, "vocabulary": vocabulary}
         self.more |= {"attention_dropout": attention_dropout}
         self.vocabulary = vocabulary
