@@ -45,6 +45,8 @@ def _pairs(torch_model, keras_model):
     pairs = [(parameters[name], variable) for name, variable in pairs]
     names = [f"conv_{k}" for k in torch_model.config.kernel_sizes] + ["hidden_layer", "classifier"]
     modules = [*torch_model.convs, torch_model.hidden_layer, torch_model.classifier]
+    names += [f"sentence_conv_{k}" for k in getattr(torch_model.config, "sentence_kernel_sizes", ())]
+    modules += getattr(torch_model, "sentence_convs", ())
     head = {name: module for name, module in zip(names, modules, strict=True) if module is not None}
     twins = [layer for layer in keras_model.layers if hasattr(layer, "kernel")]
     if [layer.name for layer in twins] != list(head):
@@ -70,9 +72,9 @@ def to_keras(torch_model: BertCNN, keras_model):
     return keras_model
 
 
-def from_pretrained(name, build):
+def from_pretrained(name, build, torch_class=BertCNN):
     """A Keras variant with the settings and weights of a saved BERT-CNN; `build` makes it from (encoder, **config)."""
-    model = BertCNN.from_pretrained(name)
+    model = torch_class.from_pretrained(name)
     return to_keras(model, build(str(name), **model.config.head))
 
 
