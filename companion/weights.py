@@ -72,9 +72,9 @@ def to_keras(torch_model: BertCNN, keras_model):
     return keras_model
 
 
-def from_pretrained(name, build, torch_class=BertCNN):
+def from_pretrained(name, build):
     """A Keras variant with the settings and weights of a saved BERT-CNN; `build` makes it from (encoder, **config)."""
-    model = torch_class.from_pretrained(name)
+    model = BertCNN.from_pretrained(name)
     return to_keras(model, build(str(name), **model.config.head))
 
 

@@ -10,29 +10,30 @@ def cut(texts, tokenizer, kernel_sizes=(3, 4, 5), length: int = 256, overlap: in
     """Return a row for each text: `input_ids`, `attention_mask`, `window_mask` (P, T) and `offsets` (P, T, 2).
 
     length: tokens of a piece, [CLS] and [SEP] included. overlap: tokens that two neighbours share.
-    `window_mask` is 1 where a window may start: once for each token of the text, and in the piece that leaves at least
-    (overlap - largest kernel + 1) // 2 tokens of context on either side of the window.
+    `window_mask` is 1 where a window starts that counts: each counts in one piece, and has there at least
+    (overlap - largest kernel + 1) // 2 tokens of context on either side, or the text's own end.
     Raises ValueError, with one sentence, for pieces that cannot hold every window.
     """
     check_texts(texts)
     largest, held = max(kernel_sizes), length - tokenizer.num_special_tokens_to_add()
     if held < largest:
-        raise ValueError(f"Pieces of {length} tokens hold {max(held, 0)} of the text, the largest window {largest}.")
+        raise ValueError(
+            f"Pieces of {length} tokens hold {held} of the text, fewer than the largest kernel, {largest}."
+        )
     if length > tokenizer.model_max_length:
         raise ValueError(f"The encoder reads {tokenizer.model_max_length} tokens at once, not pieces of {length}.")
     if not largest - 1 <= overlap < held:
         raise ValueError(f"Such pieces can overlap by {largest - 1} to {held - 1} tokens, not by {overlap}.")
-    options = {"max_length": length, "stride": overlap, "return_overflowing_tokens": True, "padding": True}
-    options |= {"truncation": True, "return_offsets_mapping": True, "return_tensors": "np"}
+    options = {"max_length": length, "stride": overlap, "truncation": True, "padding": True, "padding_side": "right"}
+    options |= {"return_overflowing_tokens": True, "return_offsets_mapping": True, "return_tensors": "np"}
     margin, rows = (overlap - largest + 1) // 2, []
     for text in texts:
-        found = tokenizer(text, **options)
-        mask = np.zeros_like(found["attention_mask"])
-        for i, tokens in enumerate(found["attention_mask"].sum(axis=1)):
-            first, last = i == 0, i == len(mask) - 1  # the text's [CLS] and [SEP] count, those in between do not
-            mask[i, 0 if first else 1 + margin : tokens if last else tokens - 1 - overlap + margin] = 1
-        names = {"input_ids": found["input_ids"], "attention_mask": found["attention_mask"], "window_mask": mask}
-        rows.append({**names, "offsets": found["offset_mapping"]})
+        row = {**tokenizer(text, **options)}
+        counts = row["window_mask"] = np.zeros_like(row["attention_mask"])
+        for i, tokens in enumerate(row["attention_mask"].sum(axis=1)):
+            first, last = i == 0, i == len(counts) - 1  # the text's [CLS] and [SEP] count, those in between do not
+            counts[i, 0 if first else 1 + margin : tokens if last else tokens - 1 - overlap + margin] = 1
+        rows.append({**row, "offsets": row["offset_mapping"]})
     return rows
 
 
@@ -41,17 +42,16 @@ def explain(model, text: str, tokenizer, batch_size: int = 16, **pieces) -> Expl
 
     model: a `DocumentCNN` of either framework. pieces: arguments of `cut`. `token` numbers the tokens of all pieces.
     """
-    head = _read_head(model)
+    head, found, places = _read_head(model), [], []
     row = cut([text], tokenizer, head.kernel_sizes, **pieces)[0]
-    features = windows = np.zeros(0)
     for start in range(0, len(row["input_ids"]), batch_size):
         ids, mask, counts = (row[n][start : start + batch_size] for n in ("input_ids", "attention_mask", "window_mask"))
         maps = [(m * counts[..., None]).reshape(-1, m.shape[2]) for m in head.maps(ids, mask)]  # K x (N*T, F)
-        found = np.concatenate([m.max(axis=0) for m in maps])  # (K*F,)
-        places = np.concatenate([m.argmax(axis=0) for m in maps]) + start * ids.shape[1]
-        windows = np.where(found > features, places, windows) if start else places
-        features = np.maximum(found, features) if start else found
+        found.append(np.concatenate([m.max(axis=0) for m in maps]))  # (K*F,)
+        places.append(np.concatenate([m.argmax(axis=0) for m in maps]) + start * ids.shape[1])
+    features, best = np.max(found, axis=0), np.argmax(found, axis=0)
+    windows = np.array(places)[best, np.arange(len(best))]
+    values, bias = (parts[0] for parts in head.split(features[None]))
+    found = (bias + values.sum(axis=1), bias, values, features, windows)
     sizes = np.repeat(head.kernel_sizes, [m.shape[1] for m in maps])
-    values, bias = (x[0] for x in head.split(features[None]))
-    found = (bias + values.sum(axis=1), bias, values, features, windows, sizes)
-    return Explanation(text, *found, row["offsets"].reshape(-1, 2), tuple(range(len(bias))), cut="")
+    return Explanation(text, *found, sizes, row["offsets"].reshape(-1, 2), tuple(range(len(bias))), cut="")

@@ -1,10 +1,9 @@
 """Keras, as classes: the series' `BertCNN` on documents, tokens and sentences. Inputs are a dict of arrays."""
 
-from companion import keras_class, weights
+from companion import keras_class
 from companion.config import BertCNNConfig
 from companion.encoders import DEFAULT_ENCODER, load_keras_encoder
 from companion.quiet import keras
-from companion.tasks import pytorch_class
 from companion.tasks.config import SummaryConfig, TaggingConfig
 
 ops, register = keras.ops, keras.saving.register_keras_serializable("companion")
@@ -28,11 +27,6 @@ class TaskCNN(keras_class.BertCNN):
         model = cls(load_keras_encoder(name), **settings)
         model.build()
         return model
-
-    @classmethod
-    def from_pretrained(cls, name):
-        """A model that the PyTorch class of the same name has saved."""
-        return weights.from_pretrained(name, cls.from_encoder, getattr(pytorch_class, cls.__name__))
 
     def build(self, input_shape=None):
         one = ops.ones((1,) * self.axes, "int32")  # reading one token makes every layer's weights

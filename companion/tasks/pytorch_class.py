@@ -1,8 +1,6 @@
-"""PyTorch, as classes: the series' `BertCNN` on documents, tokens and sentences.
+"""PyTorch, as classes: the series' `BertCNN` on documents, tokens and sentences; `hidden` may replace `input_ids`."""
 
-In place of `input_ids`, each takes `hidden`, the vectors of a frozen encoder, with one more dimension D.
-"""
-
+import warnings
 from functools import partial
 
 import torch
@@ -81,7 +79,9 @@ class TaggingCNN(TaskCNN):
     config_class = TaggingConfig
 
     def __init__(self, config: TaggingConfig):
-        super().__init__(config)
+        with warnings.catch_warnings():  # PyTorch's, of layers that read no features: these are replaced
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            super().__init__(config)
         if not config.kernel_sizes:
             self.set_width(config.encoder_config.hidden_size)
 

@@ -5,7 +5,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 
 def encode(sentences, key, tokenizer, max_length: int = 128) -> list[dict]:
-    """Return a row for each document: `input_ids`, `attention_mask` (S, T), and `labels` (S,), 1 for a key sentence.
+    """Return a row for each document: `input_ids`, `attention_mask` (S, T) and `labels` (S,), 1 for a key sentence.
 
     Raises ValueError, with one sentence, for a document with no sentence, or with other marks than one for each.
     """
@@ -15,9 +15,8 @@ def encode(sentences, key, tokenizer, max_length: int = 128) -> list[dict]:
         if len(document) != len(marks) or set(marks) - {0, 1}:
             raise ValueError(f"Document {i} has {len(document)} sentences; `key` needs a 0 or 1 for each of them.")
     options = {"padding": True, "truncation": True, "max_length": min(max_length, tokenizer.model_max_length)}
-    found = [tokenizer(list(document), **options, return_tensors="np") for document in sentences]
-    names = ("input_ids", "attention_mask")
-    return [{n: f[n] for n in names} | {"labels": np.array(marks)} for f, marks in zip(found, key, strict=True)]
+    rows = [{**tokenizer(list(document), **options, return_tensors="np")} for document in sentences]
+    return [row | {"labels": np.array(marks)} for row, marks in zip(rows, key, strict=True)]
 
 
 def pick(scores, k: int) -> list[int]:

@@ -40,13 +40,11 @@ def encode(tokens, tags, tokenizer, names) -> list[dict]:
         if unseen := sorted(set(own) - set(names)):
             raise ValueError(f"Text {i} has tags that training never shows: {unseen}; it shows {list(names)}.")
         repaired += sum(own[start][0] == "I" for _, start, _ in spans(own))
-    for words, own in zip(tokens, tags, strict=True):
         found = tokenizer(list(words), is_split_into_words=True, truncation=True)
         ids = [-1 if i is None else i for i in found.word_ids()]
         first = np.array([-1 if i == before else i for before, i in zip([-1, *ids], ids, strict=False)])
-        labels = np.array([names.index(own[i]) if i >= 0 else -100 for i in first])
-        inputs = {name: np.array(found[name]) for name in ("input_ids", "attention_mask")}
-        rows.append({**inputs, "labels": labels, "words": first})
+        row = {name: np.array(found[name]) for name in ("input_ids", "attention_mask")} | {"words": first}
+        rows.append(row | {"labels": np.array([names.index(own[i]) if i >= 0 else -100 for i in first])})
     if repaired:
         warnings.warn(f"{repaired} names begin with I-, not B-; they are read as names, as in conlleval.", stacklevel=2)
     return rows
@@ -72,11 +70,8 @@ def text_spans(logits, offsets, names) -> list[tuple[str, int, int]]:
 
 def span_counts(gold, predicted, type: str | None = None) -> np.ndarray:
     """Return (right, predicted, gold) spans of each text, (N, 3), of all types or of one. Right: type and both ends."""
-    counts = []
-    for pair in zip(gold, predicted, strict=True):
-        one, other = ({span for span in spans(tags) if type in (None, span[0])} for tags in pair)
-        counts.append((len(one & other), len(other), len(one)))
-    return np.array(counts)
+    sets = [[{s for s in spans(tags) if type in (None, s[0])} for tags in rows] for rows in (gold, predicted)]
+    return np.array([(len(one & other), len(other), len(one)) for one, other in zip(*sets, strict=True)])
 
 
 def span_scores(counts) -> dict[str, float]:
