@@ -45,7 +45,7 @@ def random_inputs(name, seed=0, tokens=9, pieces=4):
     mask = np.arange(tokens) < rng.integers(1, tokens + 1, (*shape[:-1], 1))
     if len(shape) == 3:
         mask &= (np.arange(pieces) < np.array([pieces, 1, 2])[:, None])[..., None]
-    inputs = {"input_ids": rng.integers(5, 30, shape), "attention_mask": mask}
+    inputs = {"input_ids": rng.integers(5, 25, shape), "attention_mask": mask}
     if name == "DocumentCNN":
         inputs["window_mask"] = mask & (rng.random(shape) < 0.7)
     return {key: array.astype(np.int32) for key, array in inputs.items()}

@@ -18,7 +18,7 @@ def centre(convs, hidden, mask):
 class TaskCNN(keras_class.BertCNN):
     """What the three tasks share: output layers of any width, and pieces of a text, read one after the other."""
 
-    config_class, axes = BertCNNConfig, 3
+    config_class, smallest = BertCNNConfig, (1, 1, 2)
 
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config):
@@ -29,7 +29,7 @@ class TaskCNN(keras_class.BertCNN):
         return model
 
     def build(self, input_shape=None):
-        one = ops.ones((1,) * self.axes, "int32")  # reading one token makes every layer's weights
+        one = ops.ones(self.smallest, "int32")  # reading two tokens makes every layer's weights
         self.call({"input_ids": one, "attention_mask": one, "window_mask": one})
         self.built = True
 
@@ -59,7 +59,7 @@ class DocumentCNN(TaskCNN):
 class TaggingCNN(TaskCNN):
     """A class for each token, from the windows centred on it."""
 
-    config_class, axes = TaggingConfig, 2
+    config_class, smallest = TaggingConfig, (1, 2)
 
     def __init__(self, encoder, kernel_sizes=(1, 3, 5), **settings):
         super().__init__(encoder, kernel_sizes or (1,), **settings)
