@@ -89,9 +89,9 @@ def test_without_context_every_cut_gives_the_features_of_one_long_text(plain, to
 
 def test_a_window_that_a_cut_goes_through_is_lost_without_overlap(plain, tokenizer):
     """The check above can fail: with neighbours that share nothing, some windows stand in no piece."""
-    text = words(120, seed=120)
+    text = words(112, seed=120)
     whole = logits(plain, [text], tokenizer, length=128)
-    pieces = [text.split()[i : i + 14] for i in range(0, 120, 14)]
+    pieces = [text.split()[i : i + 14] for i in range(0, 112, 14)]
     rows = [cut([" ".join(piece)], tokenizer, length=16, overlap=4)[0] for piece in pieces]
     joined = {name: np.concatenate([row[name] for row in rows]) for name in ("input_ids", "attention_mask")}
     joined["window_mask"] = joined["attention_mask"]
@@ -190,7 +190,8 @@ def test_an_explanation_adds_up_and_says_where_each_window_stands(model, tokeniz
     conv = model.convs[[3, 4, 5].index(part.kernel_size)]
     with torch.no_grad():
         value = conv(hidden[place : place + part.kernel_size].T[None]).relu()[0, part.filter % 100, 0]
-    assert part.value == pytest.approx(float(value * model.classifier.weight[part.label, part.filter]), abs=1e-4)
+        value = float(value * model.classifier.weight[part.label, part.filter])
+    assert part.value == pytest.approx(value, abs=1e-4)
 
 
 def test_a_keras_model_gets_the_same_explanation(model, tokenizer, random_encoder):
