@@ -53,9 +53,7 @@ class BertEncoder(keras_hub.models.BertBackbone):
     """
 
     def __init__(self, hidden_act, layer_norm_eps, attention_dropout, dropout=0.0, vocabulary=None, **settings):
-        super().__init__(
-            dropout=max(dropout, attention_dropout), **settings
-        )  # none is built with 0
+        super().__init__(dropout=max(dropout, attention_dropout), **settings)  # none is built with 0
         self.more = {"hidden_act": hidden_act, "layer_norm_eps": layer_norm_eps, "vocabulary": vocabulary}
         self.more |= {"attention_dropout": attention_dropout}
         self.vocabulary = vocabulary
@@ -158,6 +156,8 @@ def head_twins(torch_model, keras_model) -> list:
     """(PyTorch parameter, Keras variable) for every weight of the heads. ValueError if the heads have other layers."""
     names = [f"conv_{k}" for k in torch_model.config.kernel_sizes] + ["hidden_layer", "classifier"]
     modules = [*torch_model.convs, torch_model.hidden_layer, torch_model.classifier]
+    names += [f"sentence_conv_{k}" for k in getattr(torch_model.config, "sentence_kernel_sizes", ())]  # of summaries
+    modules += getattr(torch_model, "sentence_convs", ())
     ours = {name: module for name, module in zip(names, modules, strict=True) if module is not None}
     theirs = [layer for layer in keras_model.layers if hasattr(layer, "kernel")]
     if [layer.name for layer in theirs] != list(ours):

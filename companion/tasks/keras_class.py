@@ -1,0 +1,107 @@
+"""Keras, as classes: the series' `BertCNN` on documents, tokens and sentences. Inputs are a dict of arrays."""
+
+from companion import keras_class
+from companion.config import BertCNNConfig
+from companion.encoders import DEFAULT_ENCODER, load_keras_encoder
+from companion.quiet import keras
+from companion.tasks.config import SummaryConfig, TaggingConfig
+
+ops, register = keras.ops, keras.saving.register_keras_serializable("companion")
+
+
+def centre(convs, hidden, mask):
+    """ReLU of the k-token window centred on each token: (B, T, D) -> K x (B, T, F). k is odd; zeros beyond the text."""
+    mask = ops.cast(mask, hidden.dtype)[..., None]  # (B, T, 1)
+    return [conv(ops.pad(hidden * mask, ((0, 0), [conv.kernel_size[0] // 2] * 2, (0, 0)))) * mask for conv in convs]
+
+
+class TaskCNN(keras_class.BertCNN):
+    """What the three tasks share: output layers of any width, and pieces of a text, read one after the other."""
+
+    config_class, smallest = BertCNNConfig, (1, 1, 2)
+
+    @classmethod
+    def from_encoder(cls, name: str = DEFAULT_ENCODER, **config):
+        """A pretrained encoder under a new head; `config` as in the class's config."""
+        settings = cls.config_class(**config).head  # refused, if at all, before the encoder is fetched
+        model = cls(load_keras_encoder(name), **settings)
+        model.build()
+        return model
+
+    def build(self, input_shape=None):
+        one = ops.ones(self.smallest, "int32")  # reading two tokens makes every layer's weights
+        self.call({"input_ids": one, "attention_mask": one, "window_mask": one})
+        self.built = True
+
+    def read(self, *inputs):
+        """The strongest window of each filter in each piece: (B, P, T) -> (B, P, K*F); 0 for pieces of padding."""
+
+        def read_piece(piece):
+            input_ids, attention_mask, window_mask = piece  # (B, T)
+            maps = self.convolve(self.embed(input_ids, attention_mask), attention_mask)
+            return self.pool([windows * ops.cast(window_mask, windows.dtype)[..., None] for windows in maps])
+
+        pieces = ops.map(read_piece, [ops.swapaxes(x, 0, 1) for x in inputs])  # (P, B, K*F)
+        return ops.swapaxes(pieces, 0, 1)
+
+
+@register
+class DocumentCNN(TaskCNN):
+    """A document's class. Its weights are those of a `BertCNN`."""
+
+    def call(self, inputs, training=None):
+        """Pieces (B, P, T), as `documents.cut` makes them -> logits (B, C)."""
+        pieces = self.read(inputs["input_ids"], inputs["attention_mask"], inputs["window_mask"])  # (B, P, K*F)
+        return self.classify(ops.max(pieces, axis=1), training)
+
+
+@register
+class TaggingCNN(TaskCNN):
+    """A class for each token, from the windows centred on it."""
+
+    config_class, smallest = TaggingConfig, (1, 2)
+
+    def __init__(self, encoder, kernel_sizes=(1, 3, 5), **settings):
+        super().__init__(encoder, kernel_sizes or (1,), **settings)
+        if not kernel_sizes:
+            self.convs.clear()
+            self.settings["kernel_sizes"] = ()
+
+    def convolve(self, hidden, attention_mask):
+        """ReLU of the k-token window centred on each token: (B, T, D) -> K x (B, T, F); without kernels, `hidden`."""
+        return centre(self.convs, hidden, attention_mask) or [hidden]
+
+    def call(self, inputs, training=None):
+        """Tokens (B, T) -> logits (B, T, C)."""
+        hidden = self.embed(inputs["input_ids"], inputs["attention_mask"])
+        maps = self.convolve(hidden, inputs["attention_mask"])
+        features = ops.concatenate(maps, axis=2)  # (B, T, K*F): no pooling, each token keeps its own windows
+        return self.classify(features, training)
+
+
+@register
+class SummaryCNN(TaskCNN):
+    """A score for each sentence: `pool` per sentence, then a second convolution over the sequence of sentences."""
+
+    config_class = SummaryConfig
+
+    def __init__(self, encoder, num_filters=100, num_labels=1, sentence_kernel_sizes=(3,), **settings):
+        super().__init__(encoder, num_filters=num_filters, num_labels=num_labels, **settings)
+        sizes = self.settings["sentence_kernel_sizes"] = tuple(sentence_kernel_sizes)
+        options = [{"kernel_size": k, "activation": "relu", "name": f"sentence_conv_{k}"} for k in sizes]
+        self.sentence_convs = [keras.layers.Conv1D(num_filters, **option) for option in options]
+
+    def call(self, inputs, training=None):
+        """Sentences (B, S, T) -> logits (B, S)."""
+        mask = inputs["attention_mask"]
+        sentences = self.read(inputs["input_ids"], mask, mask)  # (B, S, K*F)
+        maps = centre(self.sentence_convs, sentences, ops.any(mask, axis=2)) or [sentences]
+        return self.classify(ops.concatenate(maps, axis=2), training)[..., 0]
+
+
+@register
+def marked_cross_entropy(labels, logits):
+    """The loss of a `SummaryCNN`: binary cross-entropy of the sentences whose labels (B, S) are not -100."""
+    marked = ops.cast(ops.not_equal(labels, -100), logits.dtype)
+    loss = ops.binary_crossentropy(ops.cast(labels, logits.dtype) * marked, logits, from_logits=True)
+    return ops.sum(loss * marked) / ops.maximum(ops.sum(marked), 1)

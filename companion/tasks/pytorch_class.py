@@ -1,0 +1,128 @@
+"""PyTorch, as classes: the series' `BertCNN` on documents, tokens and sentences; `hidden` may replace `input_ids`."""
+
+import warnings
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoConfig, AutoModelForTokenClassification
+from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
+
+from companion.encoders import DEFAULT_ENCODER, load_pytorch_encoder
+from companion.pytorch_class import BertCNN
+from companion.tasks.config import SummaryConfig, TaggingConfig
+
+PIECES = 16  # encoded at once: memory does not grow with the length of a document
+
+
+def centre(convs, hidden, mask):
+    """ReLU of the k-token window centred on each token: (B, T, D) -> K x (B, T, F). k is odd; zeros beyond the text."""
+    mask = mask[..., None].to(hidden.dtype)  # (B, T, 1)
+    channels = (hidden * mask).transpose(1, 2)  # (B, D, T), as conv1d wants it
+    windows = [F.conv1d(channels, conv.weight, conv.bias, padding="same") for conv in convs]
+    return [F.relu(w).transpose(1, 2) * mask for w in windows]
+
+
+class TaskCNN(BertCNN):
+    """What the three tasks share: output layers of any width, and pieces of a text, read a few at a time."""
+
+    @classmethod
+    def from_encoder(cls, name: str = DEFAULT_ENCODER, **config):
+        """A pretrained encoder under a new head; `config` as in the class's config."""
+        settings = cls.config_class(**config)  # refused, if at all, before the encoder is fetched
+        encoder = load_pytorch_encoder(name)
+        settings.encoder_config = encoder.config
+        model = cls(settings)
+        model.encoder = encoder
+        return model.eval()
+
+    def set_width(self, width: int) -> None:
+        """Make the output layers anew, for features (..., width)."""
+        units = self.config.hidden_units
+        self.hidden_layer = nn.Linear(width, units) if units else None
+        self.classifier = nn.Linear(units or width, self.config.num_labels)
+        self.post_init()
+
+    def read(self, tokens, attention_mask, window_mask):
+        """The strongest window of each filter in each piece: (B, P, T) -> (B, P, K*F); 0 for pieces of padding."""
+        alive, read = attention_mask.any(dim=2), self.read_pieces  # (B, P)
+        parts = (x[alive].split(PIECES) for x in (tokens, attention_mask, window_mask))
+        if self.training and alive.sum() > PIECES:  # activations are computed again in the backward pass, not kept
+            read = partial(checkpoint, read, use_reentrant=False)
+        found = torch.cat([read(*batch) for batch in zip(*parts, strict=True)])  # (N, K*F)
+        return found.new_zeros(*alive.shape, found.shape[1]).index_put((alive,), found)
+
+    def read_pieces(self, tokens, attention_mask, window_mask):
+        """Token ids (N, T), or their vectors (N, T, D), of N pieces -> (N, K*F)."""
+        hidden = tokens if tokens.is_floating_point() else self.embed(tokens, attention_mask)
+        maps = self.convolve(hidden, attention_mask)
+        return self.pool([windows * window_mask[..., None] for windows in maps])
+
+
+class DocumentCNN(TaskCNN):
+    """A document's class. Its weights are those of a `BertCNN`, whose saved folders it can read."""
+
+    def forward(self, input_ids=None, attention_mask=None, window_mask=None, labels=None, hidden=None):
+        """Pieces (B, P, T), as `documents.cut` makes them -> `logits` (B, C); `loss` where `labels` (B,) are given."""
+        pieces = self.read(input_ids if hidden is None else hidden, attention_mask, window_mask)  # (B, P, K*F)
+        features = pieces.amax(dim=1)  # the strongest of all windows of all pieces
+        logits = self.classify(features)
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+class TaggingCNN(TaskCNN):
+    """A class for each token, from the windows centred on it."""
+
+    config_class = TaggingConfig
+
+    def __init__(self, config: TaggingConfig):
+        with warnings.catch_warnings():  # PyTorch's, of layers that read no features: these are replaced
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            super().__init__(config)
+        if not config.kernel_sizes:
+            self.set_width(config.encoder_config.hidden_size)
+
+    def convolve(self, hidden, attention_mask):
+        """ReLU of the k-token window centred on each token: (B, T, D) -> K x (B, T, F); without kernels, `hidden`."""
+        return centre(self.convs, hidden, attention_mask) or [hidden]
+
+    def forward(self, input_ids=None, attention_mask=None, labels=None, hidden=None):
+        """Tokens (B, T) -> `logits` (B, T, C), and the `loss` of the tokens whose `labels` (B, T) are not -100."""
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        hidden = self.embed(input_ids, attention_mask) if hidden is None else hidden
+        maps = self.convolve(hidden, attention_mask)
+        features = torch.cat(maps, dim=2)  # (B, T, K*F): no pooling, each token keeps its own windows
+        logits = self.classify(features)
+        loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return TokenClassifierOutput(loss=loss, logits=logits)
+
+
+class SummaryCNN(TaskCNN):
+    """A score for each sentence: `pool` per sentence, then a second convolution over the sequence of sentences."""
+
+    config_class = SummaryConfig
+
+    def __init__(self, config: SummaryConfig):
+        super().__init__(config)
+        width, sizes = len(config.kernel_sizes) * config.num_filters, config.sentence_kernel_sizes
+        self.sentence_convs = nn.ModuleList(nn.Conv1d(width, config.num_filters, k) for k in sizes)
+        self.set_width(len(sizes) * config.num_filters or width)
+
+    def forward(self, input_ids=None, attention_mask=None, labels=None, hidden=None):
+        """Sentences (B, S, T) -> `logits` (B, S), and the `loss` of those whose `labels` (B, S) are not -100."""
+        tokens = input_ids if hidden is None else hidden
+        sentences = self.read(tokens, attention_mask, attention_mask)  # (B, S, K*F)
+        maps = centre(self.sentence_convs, sentences, attention_mask.any(dim=2)) or [sentences]
+        logits = self.classify(torch.cat(maps, dim=2)).squeeze(2)
+        pairs = None if labels is None else (logits[labels >= 0], labels[labels >= 0].to(logits.dtype))
+        loss = pairs and F.binary_cross_entropy_with_logits(*pairs)
+        return TokenClassifierOutput(loss=loss, logits=logits)
+
+
+# From here on AutoModelForTokenClassification and pipeline("token-classification") load a saved TaggingCNN.
+AutoConfig.register("bert_cnn_tagging", TaggingConfig, exist_ok=True)
+AutoModelForTokenClassification.register(TaggingConfig, TaggingCNN, exist_ok=True)

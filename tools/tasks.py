@@ -1,0 +1,335 @@
+"""Train a task's heads and those they are compared with: FOLDER/tasks.csv, a row for each head and seed.
+
+python -m tools.tasks TASK DATA [--encoder NAME] [--seeds N] [--frozen] [--results FOLDER]
+
+Started again, the command goes on with the rows that are missing. The column `examples` says what each test example
+contributes: a document's class, a text's (right, predicted, gold) spans, a summary's precision, ROUGE-1, -2 and -L.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import transformers
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.pipeline import make_pipeline
+from torch.nn import functional as F
+
+from companion.data import load_dataset
+from companion.encoders import DEFAULT_ENCODER, find_encoder, load_tokenizer
+from companion.tasks import data, documents, summaries, tagging
+from companion.tasks.pytorch_class import DocumentCNN, SummaryCNN, TaggingCNN
+
+SETTINGS = {  # for every head: epochs, texts in a batch, learning rates of head and encoder, dropout
+    "frozen": {"epochs": 20, "batch": 16, "head_rate": 1e-3, "encoder_rate": 0.0, "dropout": 0.1},
+    "fine-tuned": {"epochs": 6, "batch": 16, "head_rate": 1e-3, "encoder_rate": 1e-4, "dropout": 0.1},
+}
+LINEAR = (
+    10  # times the head's rate for a linear layer on frozen vectors: otherwise it would not converge in these epochs
+)
+CELL = ["task", "dataset", "head", "regime", "seed", "encoder", "settings"]
+
+
+class MeanLogits(DocumentCNN):
+    """Each piece classified by itself, and the mean of the pieces' logits."""
+
+    def forward(self, input_ids=None, attention_mask=None, window_mask=None, labels=None, hidden=None):
+        pieces = self.read(input_ids if hidden is None else hidden, attention_mask, attention_mask)  # (B, P, K*F)
+        alive = attention_mask.any(dim=2)[..., None]  # (B, P, 1)
+        logits = (self.classify(pieces) * alive).sum(dim=1) / alive.sum(dim=1)
+        return {"loss": F.cross_entropy(logits, labels), "logits": logits}
+
+
+class MeanLinear(DocumentCNN):
+    """A linear layer on the mean of a document's token vectors."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.set_width(config.encoder_config.hidden_size)
+
+    def read_pieces(self, tokens, attention_mask, window_mask):
+        hidden = tokens if tokens.is_floating_point() else self.embed(tokens, attention_mask)
+        counts = window_mask[..., None].to(hidden.dtype)
+        return torch.cat([(hidden * counts).sum(dim=1), counts.sum(dim=1)], dim=1)  # (N, D + 1)
+
+    def forward(self, input_ids=None, attention_mask=None, window_mask=None, labels=None, hidden=None):
+        total = self.read(input_ids if hidden is None else hidden, attention_mask, window_mask).sum(dim=1)
+        logits = self.classify(total[:, :-1] / total[:, -1:])
+        return {"loss": F.cross_entropy(logits, labels), "logits": logits}
+
+
+HEADS = {  # a model and its settings; None for what is not trained by gradients
+    "documents": {
+        "first": (DocumentCNN, {}),
+        "mean_logits": (MeanLogits, {}),
+        "max": (DocumentCNN, {}),
+        "mean": (MeanLinear, {}),
+        "tfidf": None,
+    },
+    "tagging": {
+        "linear": (TaggingCNN, {"kernel_sizes": ()}),
+        "token_mlp": (TaggingCNN, {"kernel_sizes": (1,), "num_filters": 300}),
+        "cnn": (TaggingCNN, {"kernel_sizes": (1, 3, 5)}),
+    },
+    "summaries": {
+        "one_convolution": (SummaryCNN, {"sentence_kernel_sizes": ()}),
+        "cnn": (SummaryCNN, {"sentence_kernel_sizes": (3,)}),
+        "lead": None,
+        "centrality": None,
+        "oracle": None,
+    },
+}
+
+
+def load(task: str, name: str) -> dict[str, list[dict]]:
+    """Return rows by split: `text`, `label`, or `tokens`, `tags`, or `sentences`, `key`, `references`, by the task.
+
+    name: "listings", "articles", "matinee", a folder or a Hub id. A document of GUM has its genre as label, and its
+    sentences of prominence 1 as key. Where a dataset has no summaries, a document's key sentences are its reference.
+    Raises ValueError, with one sentence, for a dataset that lacks a column or a split, and for unseen labels.
+    """
+    packaged = task == "documents" and name in ("matinee", "matinee-hard")
+    splits = load_dataset(name) if packaged else data.load(name)
+    if task == "documents" and "text" in next(iter(splits.values())).column_names:
+        splits = load_dataset(name)
+    if missing := {"train", "test"} - set(splits):
+        raise ValueError(f"'{name}' has no split {' and '.join(sorted(missing))}; it has {list(splits)}.")
+    try:
+        read = {s: [read_row(task, row, splits[s].features) for row in splits[s]] for s in ("train", "test")}
+    except KeyError as error:
+        raise ValueError(f"For {task} the dataset '{name}' needs the column {error}.") from None
+    if task == "documents":
+        seen = {row["label"] for row in read["train"]}
+        if unseen := {row["label"] for row in read["test"]} - seen:
+            raise ValueError(f"'{name}' tests for labels that training never shows: {sorted(unseen)}.")
+    return read
+
+
+def read_row(task: str, row: dict, features) -> dict:
+    if task == "documents":
+        text = row["text"] if "text" in row else " ".join(row["sentences"])
+        return {"text": text, "label": row["label"] if "label" in row else row["genre"]}
+    if task == "tagging":
+        names = getattr(features["ner_tags"].feature, "names", None)  # the Hub has some datasets' tags as numbers
+        return {"tokens": row["tokens"], "tags": [names[i] for i in row["ner_tags"]] if names else row["ner_tags"]}
+    if "source" in row:  # SciTLDR
+        return {"sentences": row["source"], "key": row["source_labels"], "references": row["target"]}
+    key = [int(rank == 1) for rank in row["prominence"]] if "prominence" in row else row["key"]
+    references = row.get("summaries") or [" ".join(compress(row["sentences"], key))]
+    return {"sentences": row["sentences"], "key": key, "references": references}
+
+
+class Bench:
+    """A task's rows, encoded once for all heads; `score` has what its results are called."""
+
+    def __init__(self, task: str, rows: dict, encoder: str, k: int):
+        self.task, self.rows, self.encoder, self.k = task, rows, encoder, k
+        self.tokenizer, self.cached = load_tokenizer(encoder), {}
+        column = "label" if task == "documents" else "tags"
+        if task == "documents":
+            self.names = sorted({row[column] for row in rows["train"]})
+        elif task == "tagging":
+            self.names = tagging.label_names([row[column] for row in rows["train"]])
+        else:
+            for row in rows["test"]:
+                summaries.pick(np.zeros(len(row["sentences"])), k)  # refused, if at all, before training
+        self.encoded = {split: self.encode(some) for split, some in rows.items()}
+
+    def encode(self, rows) -> list[dict]:
+        if self.task == "tagging":
+            tokens, tags = ([row[name] for row in rows] for name in ("tokens", "tags"))
+            return tagging.encode(tokens, tags, self.tokenizer, self.names)
+        if self.task == "summaries":
+            sentences, key = ([row[name] for row in rows] for name in ("sentences", "key"))
+            return summaries.encode(sentences, key, self.tokenizer)
+        length = min(256, self.tokenizer.model_max_length)
+        pieces = documents.cut([row["text"] for row in rows], self.tokenizer, length=length, overlap=length // 4)
+        return [p | {"labels": np.array(self.names.index(row["label"]))} for p, row in zip(pieces, rows, strict=True)]
+
+    def logits(self, head: str, regime: str, seed: int) -> list[np.ndarray]:
+        """Return the test rows' logits, or scores, by a head."""
+        if HEADS[self.task][head] is None:
+            return self.untrained(head)
+        make, config = HEADS[self.task][head]
+        settings = SETTINGS[regime]
+        labels = {} if self.task == "summaries" else {"num_labels": len(self.names)}
+        transformers.set_seed(seed)
+        model = make.from_encoder(self.encoder, **config, **labels, dropout=settings["dropout"])
+        rows = self.encoded
+        if regime == "frozen":
+            model.encoder.requires_grad_(False)
+            rows = self.cached = self.cached or {split: add_hidden(model, some) for split, some in rows.items()}
+        if head == "first":
+            rows = {split: [first_piece(row) for row in some] for split, some in rows.items()}
+        linear = regime == "frozen" and head in ("linear", "mean")
+        return train(model, rows, settings | {"head_rate": settings["head_rate"] * (LINEAR if linear else 1)}, seed)
+
+    def untrained(self, head: str) -> list[np.ndarray]:
+        train, test = self.rows["train"], self.rows["test"]
+        if head == "tfidf":
+            model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=1000))
+            model.fit([row["text"] for row in train], [self.names.index(row["label"]) for row in train])
+            return list(model.predict_log_proba([row["text"] for row in test]))
+        if head == "oracle":
+            return [summaries.oracle(row["sentences"], row["references"], self.k) for row in test]
+        return [getattr(summaries, head)(row["sentences"]) for row in test]
+
+    def score(self, logits) -> tuple[dict[str, float], list]:
+        """Return a head's scores on test, and what each example contributes."""
+        test = list(zip(logits, self.rows["test"], self.encoded["test"], strict=True))
+        if self.task == "documents":
+            predicted, labels = [int(z.argmax()) for z in logits], [int(row["labels"]) for *_, row in test]
+            right = np.mean(np.equal(predicted, labels))
+            macro = f1_score(labels, predicted, labels=np.unique(labels), average="macro")
+            return {"accuracy": float(right), "macro_f1": float(macro)}, predicted
+        if self.task == "tagging":
+            tags = [tagging.word_tags(z, row["words"], len(own["tokens"]), self.names) for z, own, row in test]
+            counts = tagging.span_counts([own["tags"] for _, own, _ in test], tags)
+            return tagging.span_scores(counts), counts.tolist()
+        scores = []
+        for z, own, _ in test:
+            picked = summaries.pick(z[: len(own["sentences"])], self.k)
+            found = summaries.rouge(" ".join(own["sentences"][i] for i in picked), own["references"])
+            scores.append({"precision_at_k": summaries.precision(picked, own["key"]), **found})
+        means = pd.DataFrame(scores).mean().to_dict()
+        return means, [[round(value, 4) for value in score.values()] for score in scores]
+
+
+def first_piece(row: dict) -> dict:
+    """Return a document cut off at the encoder's limit: all windows of its first piece count."""
+    first = {name: array[:1] for name, array in row.items() if name != "labels"}
+    return row | first | {"window_mask": first["attention_mask"]}
+
+
+@torch.inference_mode()
+def add_hidden(model, rows) -> list[dict]:
+    """Add the encoder's vectors, in half precision; they are kept in a temporary file, not in memory."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.to(device).eval()
+    size, width, end, found = sum(row["input_ids"].size for row in rows), model.config.encoder_config.hidden_size, 0, []
+    with tempfile.TemporaryFile() as file:
+        vectors = np.memmap(file, np.float16, "w+", shape=(size, width))
+    for row in rows:
+        shape = row["input_ids"].shape
+        ids, mask = (torch.tensor(row[n]).reshape(-1, shape[-1]).to(device) for n in ("input_ids", "attention_mask"))
+        hidden = [model.embed(*part) for part in zip(ids.split(16), mask.split(16), strict=True)]
+        end += row["input_ids"].size
+        vectors[end - row["input_ids"].size : end] = torch.cat(hidden).flatten(0, 1).half().cpu().numpy()
+        found.append(row | {"hidden": vectors[end - row["input_ids"].size : end].reshape(*shape, width)})
+    return found
+
+
+def train(model, rows, settings: dict, seed: int) -> list[np.ndarray]:
+    """Train on rows["train"] for all epochs; return the logits of rows["test"]."""
+
+    def to_tensors(some):
+        batch = {name: torch.from_numpy(array) for name, array in data.collate(some).items()}
+        if "hidden" in batch:
+            batch["hidden"] = batch["hidden"].float()
+        return batch
+
+    own = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
+    groups = [{"params": own, "lr": settings["head_rate"]}]
+    if settings["encoder_rate"]:
+        groups.append({"params": model.encoder.parameters(), "lr": settings["encoder_rate"]})
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
+    steps = settings["epochs"] * -(-len(rows["train"]) // settings["batch"])
+    schedule = transformers.get_linear_schedule_with_warmup(optimizer, steps // 20, steps)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = transformers.TrainingArguments(
+            folder,
+            max_steps=steps,
+            per_device_train_batch_size=settings["batch"],
+            per_device_eval_batch_size=settings["batch"],
+            save_strategy="no",
+            logging_strategy="no",
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            use_cpu=not torch.cuda.is_available(),
+            seed=seed,
+            report_to="none",
+        )
+        options = {"train_dataset": rows["train"], "data_collator": to_tensors, "optimizers": (optimizer, schedule)}
+        trainer = transformers.Trainer(model, arguments, **options)
+        trainer.remove_callback(transformers.PrinterCallback)
+        trainer.train()
+        return list(trainer.predict(rows["test"]).predictions)
+
+
+def identity(encoder: str) -> str:
+    """An encoder's name and the start of its weights' checksum."""
+    checksum = hashlib.sha256()
+    for part in sorted(find_encoder(encoder).glob("*.safetensors")):
+        checksum.update(part.read_bytes())
+    return f"{Path(encoder).name} {checksum.hexdigest()[:8]}"
+
+
+def add(table: Path, row: dict) -> None:
+    """Add a row to the table, which is written whole before it replaces the last."""
+    rows = pd.concat([*([pd.read_csv(table)] if table.exists() else []), pd.DataFrame([row])], ignore_index=True)
+    temporary = table.with_suffix(".tmp")
+    rows.to_csv(temporary, index=False)
+    os.replace(temporary, table)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.tasks", description=__doc__.splitlines()[0])
+    parser.add_argument("task", choices=list(HEADS))
+    parser.add_argument("data", help="listings, articles, matinee, a folder or a Hub id")
+    parser.add_argument("--heads", nargs="+", help="some of the task's heads; all by default")
+    parser.add_argument("--encoder", default=DEFAULT_ENCODER, help="embedded, a folder or a Hub id")
+    parser.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
+    parser.add_argument("--frozen", action="store_true", help="train the head alone; without it, the encoder as well")
+    parser.add_argument("--k", type=int, default=1, help="sentences of a summary (default: 1)")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder to write to (default: results)")
+    args = parser.parse_args(argv)
+    heads = args.heads or list(HEADS[args.task])
+    if unknown := set(heads) - set(HEADS[args.task]):
+        raise ValueError(f"{args.task} has no head {', '.join(sorted(unknown))}; it has {', '.join(HEADS[args.task])}.")
+    if args.seeds < 1:
+        raise ValueError(f"--seeds takes 1 or more, not {args.seeds}.")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    args.results.mkdir(parents=True, exist_ok=True)
+    table, encoder = args.results / "tasks.csv", identity(args.encoder)
+    bench, dataset = (
+        Bench(args.task, load(args.task, args.data), args.encoder, args.k),
+        "/".join(Path(args.data).parts[-2:]),
+    )
+    regime = "frozen" if args.frozen else "fine-tuned"
+    for seed in range(args.seeds):  # a run that is cut short has every head, with fewer seeds
+        for head in heads:
+            trained = HEADS[args.task][head] is not None
+            if seed and not trained:
+                continue
+            settings = (SETTINGS[regime] if trained else {}) | ({"k": args.k} if args.task == "summaries" else {})
+            own = (regime, seed, encoder) if trained else ("untrained", 0, "none")
+            cell = dict(zip(CELL, (args.task, dataset, head, *own, json.dumps(settings)), strict=True))
+            if (
+                table.exists()
+                and (pd.read_csv(table, keep_default_na=False)[CELL] == list(cell.values())).all(axis=1).any()
+            ):
+                continue
+            began = time.time()
+            scores, examples = bench.score(bench.logits(head, regime, seed))
+            facts = {"seconds": round(time.time() - began, 1), "examples": json.dumps(examples)}
+            add(table, cell | scores | facts)
+            print(f"{head:16s} seed {seed}  {'  '.join(f'{n} {v:.1%}' for n, v in scores.items())}", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(str(error))
