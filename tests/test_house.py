@@ -97,7 +97,8 @@ def test_every_import_is_a_requirement():
     imported -= set(sys.stdlib_module_names) | {"companion"}
     distributions = packages_distributions()
     names = {canonicalize_name(distributions[name][0]) for name in imported}
-    assert names <= {canonicalize_name(requirement.name) for requirement in direct(PROJECT["dependencies"])}
+    required = direct([*PROJECT["dependencies"], *EXTRAS["tasks"]])
+    assert names <= {canonicalize_name(requirement.name) for requirement in required}
 
 
 def test_importing_the_companion_loads_no_framework():
