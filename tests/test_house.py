@@ -67,13 +67,13 @@ def test_conda_users_get_the_same_environment():
 
 
 def test_the_results_go_into_the_package():
-    """On Colab notebooks 08 and 10 find them there."""
+    """On Colab, notebooks 08 and 10 find them there."""
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     folder = ROOT / setuptools["package-dir"]["companion.assets.results"]
-    packed = {
-        path.name for pattern in setuptools["package-data"]["companion.assets.results"] for path in folder.glob(pattern)
-    }
-    assert packed >= {"heads.csv", "predictions.parquet", "log_odds.parquet"}
+    patterns = setuptools["package-data"]["companion.assets.results"]
+    packed = {path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern)}
+    files = {"heads.csv", "predictions.parquet", "log_odds.parquet"}
+    assert packed >= files | {f"challenge/{name}" for name in files}
 
 
 def test_the_citation_is_valid_and_of_this_version():
