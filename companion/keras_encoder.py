@@ -2,10 +2,10 @@
 
 from functools import partial
 
+from companion.quiet import keras  # isort: skip (before keras_hub, whose import of TensorFlow is not quiet)
+
 import keras_hub
 import numpy as np
-
-from companion.quiet import keras
 
 tanh_gelu = partial(keras.activations.gelu, approximate=True)
 ACTIVATIONS = {  # transformers' names
