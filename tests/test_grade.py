@@ -279,7 +279,11 @@ def submissions(places):
         "loop": (answer(windows="while True: pass", strongest=RIGHT["strongest"]), 2, "windows: stopped after 2 s"),
         "deaf_loop": (answer(windows=RIGHT["windows"], strongest=DEAF), 3, "strongest: .* did not stop after 2 s"),
         "memory": (answer(windows="x = np.ones(10**10)", strongest=RIGHT["strongest"]), 2, None),
-        "processes": (before("import os\nwhile True: os.fork()"), 0, "used more than|started more than"),
+        "processes": (
+            before("import os\nfor _ in range(8): os.fork()"),
+            0,  # 256: without end they could outrun the guard
+            "used more than|started more than",
+        ),
         "prints": (before("while True: print('x' * 1000)"), 5, "stopped after 2 s"),
         "disk": (before("for i in range(99): open(f'f{i}', 'wb').write(bytes(10**6))"), 5, None),
         "network": (before(CONNECT.format(**places)), 5, None),
