@@ -591,7 +591,7 @@ def scored():
     odds = {}
     for name, (encoder, *classifier) in CLASSIFIERS.items():
         rows = results.read_log_odds(results.find_results() / "challenge", encoder).loc[(RT, *classifier)]
-        odds[name] = np.stack(rows["challenge"].to_numpy())
+        odds[name] = np.stack(rows["challenge"].to_numpy()).astype(float)
     return tables, load_challenge(), odds
 
 
