@@ -60,7 +60,7 @@ def train_pytorch(model, args, encoded, tokenizer):
             per_device_train_batch_size=32,
             per_device_eval_batch_size=128,
             learning_rate=args.learning_rate,
-            warmup_steps=50,
+            warmup_steps=0.1,
             train_sampling_strategy="group_by_length",
             dataloader_pin_memory=False,
             save_strategy="no",
