@@ -60,7 +60,7 @@ def train_pytorch(model, args, encoded, tokenizer):
             per_device_train_batch_size=32,
             per_device_eval_batch_size=128,
             learning_rate=args.learning_rate,
-            warmup_steps=0.1,
+            warmup_steps=50,
             train_sampling_strategy="group_by_length",
             dataloader_pin_memory=False,
             save_strategy="no",
@@ -75,7 +75,11 @@ def train_pytorch(model, args, encoded, tokenizer):
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
 
-    return save, lambda: trainer.predict(encoded["test"]).predictions
+    def logits():
+        trainer.args.train_sampling_strategy = "random"  # otherwise the test rows would come in another order
+        return trainer.predict(encoded["test"]).predictions
+
+    return save, logits
 
 
 def train_keras(model, args, encoded, tokenizer):
