@@ -75,7 +75,11 @@ def train_pytorch(model, args, encoded, tokenizer):
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
 
-    return save, lambda: trainer.predict(encoded["test"]).predictions
+    def logits():
+        trainer.args.train_sampling_strategy = "random"  # otherwise the test rows would come in another order
+        return trainer.predict(encoded["test"]).predictions
+
+    return save, logits
 
 
 def train_keras(model, args, encoded, tokenizer):

@@ -11,12 +11,9 @@ import venv
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
-from safetensors.numpy import load_file
 from uv import find_uv_bin
 
-from companion import encoders
 from tools import series
 
 ROOT = Path(__file__).parent.parent
@@ -168,17 +165,3 @@ def test_every_notebook_begins_on_colab(tmp_path, repository, colab):
 
     assert failure is None, failure
     assert_only_the_companion_was_installed(installed, packages, before)
-
-
-def test_kerashub_is_given_the_only_names_that_colabs_release_reads(random_encoder, tmp_path):
-    encoders._copy_in_names_of_bert_base(Path(random_encoder), tmp_path)
-    saved, given = load_file(Path(random_encoder) / "model.safetensors"), load_file(tmp_path / "model.safetensors")
-    layer = "encoder.layer.1.output"
-    names = {
-        "embeddings.LayerNorm.weight": "bert.embeddings.LayerNorm.gamma",
-        f"{layer}.LayerNorm.bias": f"bert.{layer}.LayerNorm.beta",
-        f"{layer}.dense.weight": f"bert.{layer}.dense.weight",
-    }
-    for name, new in names.items():
-        np.testing.assert_array_equal(saved[name], given[new])
-    assert len(given) == len(saved)

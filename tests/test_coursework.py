@@ -67,6 +67,7 @@ def in_order(monkeypatch):
 def execute(cells, namespace) -> dict[str, Exception]:
     """Run the code cells one after the other, as Jupyter does if told to go on after errors; {cell id: its error}."""
     errors = {}
+    namespace.setdefault("__name__", "__main__")  # where a notebook's classes are defined
     for cell in cells:
         if cell.cell_type == "code" and "colab" not in cell.metadata.get("tags", []):
             try:

@@ -380,7 +380,7 @@ def test_results_of_one_encoder(results, random_encoder):
     "splits, message",
     [
         ({"train": [("good", 0)] * 20, "test": [("good", 0)]}, "shows one class only in training"),
-        ({"train": [("good", 0), ("bad", 1)] * 20, "test": [("odd", 2)]}, "tests for labels that training never shows"),
+        ({"train": [("good", 0), ("bad", 1)] * 20, "test": [("odd", 2)]}, "label '2', which is not among"),
         ({"train": [("good", 0), ("bad", 1)] * 20}, "needs the splits train and test"),
     ],
 )

@@ -84,7 +84,7 @@ def test_without_context_every_cut_gives_the_features_of_one_long_text(plain, to
         expected = sentence(**inputs).logits.numpy()
     found = logits(plain, texts, tokenizer, length=length, overlap=overlap)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-    assert np.ptp(expected) > 0.01
+    assert np.ptp(expected) > 0.001  # a new output layer is small
 
 
 def test_a_window_that_a_cut_goes_through_is_lost_without_overlap(plain, tokenizer):

@@ -112,6 +112,6 @@ def test_keras_fit_learns_to_pick(random_encoder):
     model.encoder.trainable = False
     model.compile(keras.optimizers.Adam(0.01), keras_class.marked_cross_entropy)
     losses = model.fit(batch, labels, batch_size=8, epochs=12, verbose=0).history["loss"]
-    assert losses[-1] < losses[0] / 4
+    assert losses[-1] < losses[0] / 3
     logits = model.predict(batch, batch_size=8, verbose=0)
     assert np.mean([pick(z[y >= 0], 1) == [y.argmax()] for z, y in zip(logits, labels, strict=True)]) > 0.9
