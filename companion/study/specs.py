@@ -57,9 +57,9 @@ HEADS = {
     "cls": Spec("the vector of [CLS]", options={"pool": "first"}, rival=True),
     "mean": Spec("the mean of the vectors", options={"pool": "mean"}, rival=True),
     "max": Spec("their maximum", options={"pool": "strongest"}, rival=True),
-    "mlp": Spec("an MLP on the mean, as large as the CNN", "Pooled", {"hidden_units": MATCHED}, rival=True),
+    "mlp": Spec("a parameter-matched MLP on the mean", "Pooled", {"hidden_units": MATCHED}, rival=True),
     "token_mlp": Spec(
-        "a dense ReLU layer per token and max pooling, as large as the CNN",
+        "a parameter-matched dense ReLU layer per token and max pooling",
         "CNN",
         {"kernel_sizes": (1,), "num_filters": MATCHED},
         rival=True,
