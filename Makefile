@@ -27,7 +27,7 @@ help:
 	@echo "make publish    stamp the repository's address into badges and Colab cells: REPO=owner/name"
 	@echo "make coursework build the students' version of the assignments; INTO=folder: a course of your own, to be kept private"
 	@echo "make grade      grade a folder of coursework: SUBMISSIONS=folder, with STUDENT/ASSIGNMENT.ipynb (OPTIONS=--help)"
-	@echo "make benchmark  what the CNN head costs, what grouping and caching save, the four variants side by side"
+	@echo "make benchmark  what the CNN head costs, what grouping and caching save, the four variants side by side; the rates of notebook 14"
 	@echo "make colab      execute the series on Colab's versions: COLAB_PYTHON=python3.13, where uv does not find one"
 	@echo "make offline-bundle  one folder to install from without a network: BUNDLE=folder"
 
@@ -74,6 +74,7 @@ grade: $(READY)
 
 benchmark: $(READY)
 	$(PY) -m tools.benchmark
+	$(PY) -m tools.rates
 
 colab: $(READY)
 	$(PY) tools/colab.py $(if $(COLAB_PYTHON),--python $(COLAB_PYTHON))
