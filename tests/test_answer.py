@@ -590,7 +590,7 @@ def scored():
             tables[table.index.name] = table
     odds = {}
     for name, (encoder, *classifier) in CLASSIFIERS.items():
-        rows = results.read_log_odds(results.find_results() / "challenge", encoder).loc[(RT, *classifier)]
+        rows = results.read_log_odds(encoder=encoder).loc[(RT, *classifier)]
         odds[name] = np.stack(rows["challenge"].to_numpy()).astype(float)
     return tables, load_challenge(), odds
 
