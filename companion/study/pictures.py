@@ -30,7 +30,9 @@ def forest(panels: dict, rivals: dict, names: dict, apart=()):
                 found = table[table["rival"].eq(rival) & table["dataset"].isin(part)]
                 places = found["dataset"].map(part.index) + 0.22 * (number - (len(rivals) - 1) / 2)
                 ax.hlines(places, 100 * found["low"], 100 * found["high"], color=display.PALETTE[number], lw=2)
-                ax.plot(100 * found["difference"], places, "os^D"[number], color=display.PALETTE[number], ms=6, label=label)
+                ax.plot(
+                    100 * found["difference"], places, "os^D"[number], color=display.PALETTE[number], ms=6, label=label
+                )
             ax.axvspan(-1, 1, color="#E69F00", alpha=0.2, lw=0, label="less than one point")
             ax.axvline(0, color="black", lw=0.8)
             ax.set(yticks=range(len(part)), yticklabels=[names[dataset] for dataset in part])
