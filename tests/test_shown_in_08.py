@@ -1,6 +1,7 @@
 """What notebook 08 shows, recomputed from the committed results by another way than the notebook's own."""
 
 import html
+import itertools
 import re
 from pathlib import Path
 
@@ -242,7 +243,7 @@ def test_where_the_gain_moves_with_length_follows_from_the_file(texts, embedded)
         edges = np.unique(np.quantile(of_texts, [0, 0.25, 0.5, 0.75, 1]))
         printed, parts = re.findall(r"(\d+) tokens (\S+)", gains), []
         assert len(printed) == len(edges) - 1
-        for number, (least, most) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for number, (least, most) in enumerate(itertools.pairwise(edges)):
             parts.append(((of_texts > least) | (number == 0)) & (of_texts <= most))
             assert float(printed[number][0]) == pytest.approx(of_texts[parts[-1]].median(), abs=0.51)
             assert float(printed[number][1]) == pytest.approx(100 * gain.loc[:, parts[-1]].mean(axis=None), abs=0.051)
