@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = [path.stem for path in series.notebooks()]
 COURSE = ROOT / "notebooks" / "coursework"
 TEACHING = [f"coursework/{name}" for name in ("README", "grading") if (COURSE / f"{name}.md").exists()]
-PAGES = ["index", *NOTEBOOKS, *TEACHING, "spellings", "api", "bibliography", "search"]
+PAGES = ["index", *NOTEBOOKS, *TEACHING, "spellings", "glossary", "api", "bibliography", "search"]
 PHONE = {"width": 390, "height": 844}
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; apt-get install chromium")
 
