@@ -1,6 +1,6 @@
 """Fine-tune a BERT-CNN and report how well it does on test data, with `transformers.Trainer` or with Keras's `fit`.
 
-    python examples/train.py pytorch ../shared/data/cornell-movie-review-data/rotten_tomatoes
+    python examples/train.py pytorch cornell-movie-review-data/rotten_tomatoes
     python examples/train.py keras matinee --epochs 5
     python examples/train.py pytorch my_folder --text review --label sentiment --out model
 

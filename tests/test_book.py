@@ -260,6 +260,31 @@ def test_notebooks_that_are_named_are_linked(built):
     assert f"(notebooks {' and '.join(links)})" in html(built, "04_keras_class")
 
 
+@pytest.mark.parametrize(
+    "name, term", [("01_words_in_context", "attention-mask"), ("02_convolutions_over_text", "filter")]
+)
+def test_a_term_leads_to_the_glossary_where_it_is_used_first(built, name, term):
+    assert len(re.findall(rf'href="glossary.html#{term}"', html(built, name))) == 1
+    assert f'id="{term}"' in html(built, "glossary")
+
+
+def test_the_longest_term_is_meant():
+    """As in "attention mask", which is not "attention"; and in a plural."""
+    found = book.terms((ROOT / "notebooks" / "glossary.md").read_text(encoding="utf-8"))
+    assert 40 <= len(found) <= 60
+    pattern = book.a_term(found)
+    assert [match[1] for match in pattern.finditer("An attention mask, two feature maps.")] == [
+        "attention mask",
+        "feature map",
+    ]
+
+
+def test_solutions_are_folded_away_below_the_exercises(built):
+    page = html(built, "02_convolutions_over_text")
+    assert page.count("<details") == 4 and "<details open" not in page
+    assert page.index('id="exercises"') < page.index("<details")
+
+
 def test_docstrings_keep_their_layout(built):
     api = html(built, "api")
     assert re.search(r"<li><p><strong>kernel_sizes</strong>: widths", api)  # a list of settings

@@ -125,7 +125,7 @@ def training(dataset: str, encoder_name: str, texts: int = 1024, rounds: int = 3
 
 
 def caching(dataset: str, encoder_name: str, texts: int = 2048, rounds: int = 3) -> None:
-    """An epoch of a head's training, the frozen encoder's vectors anew or cached."""
+    """An epoch of a head's training, with the frozen encoder's vectors computed or cached."""
     tokenizer = load_tokenizer(encoder_name)
     train = load_dataset(dataset)["train"].shuffle(seed=0)
     rows = encode(train.select(range(min(texts, len(train)))), tokenizer)
@@ -133,7 +133,7 @@ def caching(dataset: str, encoder_name: str, texts: int = 2048, rounds: int = 3)
     classes = train.features["label"].num_classes
     base = BertModel(BertConfig(vocab_size=len(tokenizer)))  # its time does not depend on its weights
     some = rows.select(range(min(256, len(rows))))  # which takes it long enough
-    print("an epoch of training a head alone: vectors anew / cached")
+    print("an epoch of training a head alone: vectors computed / cached")
     for name, encoder, part, heads in (
         (encoder_name, load_pytorch_encoder(encoder_name), rows, ("mean", "cnn")),
         ("bert-base size", base, some, ("cnn",)),
@@ -142,11 +142,11 @@ def caching(dataset: str, encoder_name: str, texts: int = 2048, rounds: int = 3)
         cached = CachedVectors(encoder, tokenizer, {"train": part}, layers=1)
         for head in heads:
             work = {
-                "anew": epoch(Classifier(make(head, width, classes), encoder), part, padded(tokenizer)),
+                "computed": epoch(Classifier(make(head, width, classes), encoder), part, padded(tokenizer)),
                 "cached": epoch(Classifier(make(head, width, classes)), part, cached),
             }
             took = side_by_side(work, rounds)
-            print(f"  {f'{Path(name).name}, {head}, {len(part)} texts':42}  {took['anew'] / took['cached']:.1f}")
+            print(f"  {f'{Path(name).name}, {head}, {len(part)} texts':42}  {took['computed'] / took['cached']:.1f}")
 
 
 def frameworks(encoder_name: str, batch: int = 32, length: int = 32, rounds: int = 7) -> None:

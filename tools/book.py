@@ -85,6 +85,12 @@ def terms(glossary: str) -> dict[str, str]:
     return {term.lower(): nodes.make_id(term) for term in re.findall(r"(?m)^### (.+)$", glossary)}
 
 
+def a_term(terms) -> re.Pattern:
+    """Matches any of the terms, the longest first, and their plurals."""
+    longest_first = sorted(map(re.escape, terms), key=len, reverse=True)
+    return re.compile(rf"\b({'|'.join(longest_first)})s?\b", re.IGNORECASE)
+
+
 class LinkWords(SphinxPostTransform):
     """Authors with a year lead to the bibliography, "notebook 07" to that notebook, and a term to the glossary.
 
@@ -95,8 +101,7 @@ class LinkWords(SphinxPostTransform):
 
     def run(self, **_):
         self.terms = terms((series.ROOT / "notebooks" / "glossary.md").read_text(encoding="utf-8"))
-        longest_first = sorted(map(re.escape, self.terms), key=len, reverse=True)
-        self.a_term = re.compile(rf"\b({'|'.join(longest_first)})s?\b", re.IGNORECASE)
+        self.a_term = a_term(self.terms)
         self.unused = set(self.terms) if re.match(r"\d\d_", self.env.docname) else set()
         for paragraph in self.document.findall(nodes.paragraph):
             join_texts(paragraph)
@@ -133,7 +138,7 @@ class LinkWords(SphinxPostTransform):
 
 
 def join_texts(paragraph) -> None:
-    """Make one node of neighbouring texts: the parser splits them at each end of a line, in midst of a citation."""
+    """Make one node of neighbouring texts: the parser splits them at each end of a line, even within a citation."""
     children = []
     for are_texts, group in groupby(paragraph.children, lambda node: isinstance(node, nodes.Text)):
         group = list(group)
@@ -167,7 +172,7 @@ class LinkSpellings(SphinxTransform):
 
 
 class NameBadges(SphinxTransform):
-    """The README's table has badges from Colab's own site; the book, which asks no site for anything, a word."""
+    """Replace the README's badges, which are on Colab's site, by a word: the book loads nothing from other sites."""
 
     default_priority = 400
 

@@ -50,7 +50,7 @@ def parse(argv: list[str] | None):
     parser.add_argument("--challenge", action="store_true", help="score the challenge set, too (two classes only)")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER, help="embedded, a folder or a Hub id")
     parser.add_argument("--bf16", action="store_true", help="half precision: on some hardware twice as fast, or more")
-    parser.add_argument("--replace", action="store_true", help="train cells of other recipes anew")
+    parser.add_argument("--replace", action="store_true", help="train cells of other recipes again")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder to write to (default: results)")
     args = parser.parse_args(argv)
     if len(args.seeds) not in (1, len(args.regimes)):
