@@ -66,9 +66,8 @@ def unify(splits: dict, name: str) -> dict:
     for split, labels in rows.items():
         numbers = match(used[split], classes, f"split '{split}' of '{name}'")
         ids = [[numbers[label] for label in row] for row in labels]
-        found[split] = replace(
-            splits[split], ids if several else sum(ids, []), datasets.List(feature) if several else feature
-        )
+        values, kind = (ids, datasets.List(feature)) if several else (list(chain(*ids)), feature)
+        found[split] = replace(splits[split], values, kind)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import html
 import io
+import itertools
 import re
 from pathlib import Path
 
@@ -429,8 +430,8 @@ def test_the_sentences_on_other_rivals_follow_from_the_file(shown, regime, print
 def test_the_sentences_on_macro_f1_follow_from_the_file(shown, regime, rival):
     texts, cells, _ = shown
     pattern = rf"{regime} +CNN against {rival} *: (.*)\((\S+) to (\S+) points\); worse on: (.*)"
-    said, low, high, hurt = next(
-        found.groups() for text in texts for line in text.splitlines() if (found := re.match(pattern, line))
+    low, high, hurt = next(
+        found.groups()[1:] for text in texts for line in text.splitlines() if (found := re.match(pattern, line))
     )
     f1 = cells[cells["regime"] == regime].set_index(["dataset", "head", "seed"]).sort_index()["macro_f1"] * 100
     gains = {short: (f1[name, "cnn"] - f1[name, rival]).mean() for name, short in answer.DATASETS.items()}
@@ -561,7 +562,7 @@ def test_the_gain_by_length_keeps_texts_of_one_length_together(shown):
         edges = np.unique(np.quantile(of_texts, [0, 0.25, 0.5, 0.75, 1]))
         printed = re.findall(r"(\d+) tokens (\S+)", gains)
         assert len(printed) == len(edges) - 1
-        for number, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for number, (low, high) in enumerate(itertools.pairwise(edges)):
             part = right[(right["length"].gt(low) | (number == 0)) & right["length"].le(high)]
             middle = part.drop_duplicates("example")["length"].median()
             assert float(printed[number][0]) == pytest.approx(middle, abs=0.51)

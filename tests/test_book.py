@@ -246,7 +246,7 @@ def test_the_bibliography_holds_what_is_cited():
 
 
 @pytest.mark.parametrize(
-    ("name", "citation"),
+    "name, citation",
     [("09_what_the_filters_read", r"Jacovi et al\. 2018"), ("08_does_the_cnn_help", r"Gao, Yao and Chen\s2021")],
 )
 def test_citations_lead_to_the_bibliography(built, name, citation):

@@ -215,7 +215,7 @@ def given():
     return namespace
 
 
-@pytest.mark.parametrize(("number", "task", "answer", "failed"), NAIVE, ids=[f"{n} {task}" for n, task, *_ in NAIVE])
+@pytest.mark.parametrize("number, task, answer, failed", NAIVE, ids=[f"{n} {task}" for n, task, *_ in NAIVE])
 def test_a_naive_answer_fails(given, number, task, answer, failed):
     cells = read(coursework.sources()[number - 1]).cells
     namespace = given(number, cells)

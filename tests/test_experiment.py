@@ -201,7 +201,7 @@ def test_less_than_one_is_no_number(films, tmp_path, capsys, option):
 def test_two_datasets_of_one_name(films, random_encoder, tmp_path):
     other = shutil.copytree(films, tmp_path / "tests" / "films")
     line = [films, str(other), "--heads", "tfidf", "--encoder", random_encoder]
-    with pytest.raises(ValueError, match="Two of the datasets would both be .*tests/films"):
+    with pytest.raises(ValueError, match=r"Two of the datasets would both be .*tests/films"):
         command.main([*line, "--results", str(tmp_path)])
     assert not (tmp_path / "heads.csv").exists()
 
@@ -210,7 +210,7 @@ def test_two_datasets_of_one_name(films, random_encoder, tmp_path):
 def test_results_of_other_versions_are_left_alone(arguments, results, tmp_path, part):
     text = (results / "heads.csv").read_text().replace(f"{part} ", f"{part} 4.")
     (tmp_path / "heads.csv").write_text(text)
-    with pytest.raises(ValueError, match="was made by other versions than .*; give another folder"):
+    with pytest.raises(ValueError, match=r"was made by other versions than .*; give another folder"):
         command.main([*arguments, "--results", str(tmp_path)])
     assert (tmp_path / "heads.csv").read_text() == text
 
@@ -221,7 +221,7 @@ def test_damaged_predictions_are_noticed_before_anything_is_trained(arguments, r
     if content:
         (tmp_path / "predictions.parquet").write_bytes(content)
     monkeypatch.setattr(Bench, "scores", lambda *_, **__: pytest.fail("a cell was run"))
-    with pytest.raises(ValueError, match="predictions.parquet is missing or damaged; restore it"):
+    with pytest.raises(ValueError, match=r"predictions.parquet is missing or damaged; restore it"):
         command.main([*arguments, "--seeds", "9", "--results", str(tmp_path)])
 
 
@@ -477,7 +477,7 @@ def test_a_row_above_the_limit_is_no_obstacle(tmp_path):
 
 
 def test_an_encoder_of_few_layers_has_no_last_four(films, random_encoder, tmp_path):
-    with pytest.raises(ValueError, match="cnn_last4 reads four layers, and .* has 2"):
+    with pytest.raises(ValueError, match=r"cnn_last4 reads four layers, and .* has 2"):
         command.main([films, "--encoder", random_encoder, "--results", str(tmp_path)])
     assert not (tmp_path / "heads.csv").exists()
 
@@ -505,7 +505,7 @@ def test_another_test_set_under_the_old_name(arguments, films, results, tmp_path
     lines = (other / "test.jsonl").read_text().splitlines()
     (other / "test.jsonl").write_text("\n".join(change(lines)) + "\n")
     before = (results / "heads.csv").read_bytes()
-    with pytest.raises(ValueError, match="has .*tests/films.* on another test set; give another folder"):
+    with pytest.raises(ValueError, match=r"has .*tests/films.* on another test set; give another folder"):
         command.main([str(other), *arguments[1:], "--seeds", "3", "--results", str(results)])
     assert (results / "heads.csv").read_bytes() == before
 
@@ -514,13 +514,13 @@ def test_predictions_older_than_the_table(arguments, results, tmp_path):
     shutil.copy(results / "heads.csv", tmp_path)
     kept = pd.read_parquet(results / "predictions.parquet").query("seed == 0")
     kept.to_parquet(tmp_path / "predictions.parquet")
-    with pytest.raises(ValueError, match="predictions.parquet lacks cells of .*heads.csv; restore it"):
+    with pytest.raises(ValueError, match=r"predictions.parquet lacks cells of .*heads.csv; restore it"):
         command.main([*arguments, "--results", str(tmp_path)])
 
 
 def test_a_file_where_the_results_should_go(arguments, tmp_path):
     (tmp_path / "taken").write_text("mine")
-    with pytest.raises(ValueError, match="Results need a folder, and .*taken cannot be one"):
+    with pytest.raises(ValueError, match=r"Results need a folder, and .*taken cannot be one"):
         command.main([*arguments, "--results", str(tmp_path / "taken")])
     assert (tmp_path / "taken").read_text() == "mine"
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def direct(requirements) -> list[Requirement]:
     return [requirement for requirement in requirements if requirement.name != PROJECT["name"]]
 
 
-@pytest.mark.parametrize("requirement", direct([*PROJECT["dependencies"], *sum(EXTRAS.values(), [])]), ids=str)
+@pytest.mark.parametrize("requirement", direct([*PROJECT["dependencies"], *chain(*EXTRAS.values())]), ids=str)
 def test_every_requirement_is_pinned_within_its_range(requirement):
     version = CONSTRAINTS[canonicalize_name(requirement.name)]
     assert "+" not in version
@@ -137,7 +138,7 @@ LAYERS = [  # a module imports from its own layer and from those above it
 
 def layer(module: str) -> int:
     """0 for what stands at the bottom; -1 for the package itself."""
-    name = (module.split(".") + [""])[1]
+    name = ([*module.split("."), ""])[1]
     return next((i for i, names in enumerate(LAYERS) if name in names), -1)
 
 

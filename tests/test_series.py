@@ -80,7 +80,7 @@ def test_run_stores_outputs_that_are_the_same_everywhere(project, capsys):
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    "source, said",
     [
         ("1 / 0", "cell 2: ZeroDivisionError: division by zero"),
         ("import sys; print('careful', file=sys.stderr)", "cell 2 wrote to stderr: careful"),

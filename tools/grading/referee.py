@@ -212,7 +212,7 @@ class Referee:
 
 def failure(request: tuple, kind="", line=0, *_) -> Exception:
     """The error of the student's function, as ours: of the same kind, with no word of theirs."""
-    what, *_, name = request[:2] if request[0] in ("call", "get") else request[:4]
+    *_, name = request[:2] if request[0] in ("call", "get") else request[:4]
     if kind == "Unsendable":
         return TypeError(f"{name} returned something else than numbers, text, lists, dicts, arrays and tables")
     if kind == "NameError" and not line:
