@@ -85,6 +85,7 @@ def make(name: str, width: int, num_labels: int, dropout: float = 0.1, output_sc
     options = {
         key: matched_units(width, num_labels) if value == MATCHED else value for key, value in spec.options.items()
     }
+    dropout, output_scale = options.pop("dropout", dropout), options.pop("output_scale", output_scale)
     head = MODULES[spec.module](width, num_labels, dropout, **options).apply(glorot)
     start_small(head.classifier, output_scale)
     return head
