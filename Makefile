@@ -14,7 +14,7 @@ export IN_CLASS
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
-.PHONY: help lab run book test check sync publish coursework grade benchmark offline-bundle newest colab hub links
+.PHONY: help lab run book test check sync pictures publish coursework grade benchmark offline-bundle newest colab hub links
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "  make check           lint, format and types; that notebooks show what the package says; the workflows' form"
 	@echo "  make test            all tests, and every notebook's outputs (JOBS=$(JOBS) at a time)"
 	@echo "  make sync            copy the definitions that notebooks show from the package"
+	@echo "  make pictures        take the README's screenshots anew"
 	@echo "  make benchmark       what the CNN head costs, what grouping and caching save, the four variants side by side"
 	@echo "Share"
 	@echo "  make publish         stamp the address of your copy into badges and links to Colab: REPO=owner/name"
@@ -72,6 +73,9 @@ check: $(READY)
 
 sync: $(READY)
 	$(PY) -m tools.series sync
+
+pictures: $(READY)
+	KEEP_PICTURES=yes $(PY) -m pytest -q tests/test_book.py tests/test_jupyterlab.py -k "pictures or workspace"
 
 publish: $(READY)
 	$(PY) -m tools.publish "$(REPO)"

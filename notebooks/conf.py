@@ -25,6 +25,7 @@ extensions = [
     "sphinxcontrib.bibtex",
     "tools.book",
     "tools.box",
+    "tools.reading",
 ]
 # Only what is named here gets in: the course's source, with its solutions, stays out whatever is added to it.
 include_patterns = ["*.md", "[0-9][0-9]_*.ipynb"]

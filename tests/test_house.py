@@ -102,6 +102,8 @@ def test_the_citation_is_valid_and_of_this_version():
     assert (citation["cff-version"], citation["type"]) == ("1.2.0", "software")
     assert [set(author) for author in citation["authors"]] == [{"name"}]
     assert citation["version"] == companion.__version__
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"(?m)^## (.*)$", changelog)[1] == companion.__version__  # the tag is v and this
     assert citation["license"] == PROJECT["license"]
     assert citation.get("repository-code") == PROJECT.get("urls", {}).get("Repository")
 
@@ -203,7 +205,7 @@ def project_texts():
     names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in sorted(set(names.split("\0")) - {""}):
         path = ROOT / name
-        if path.is_file() and "assets" not in path.parts and path.suffix != ".parquet":
+        if path.is_file() and "assets" not in path.parts and path.suffix not in (".parquet", ".png"):
             yield name, path.read_text(encoding="utf-8")
 
 

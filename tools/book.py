@@ -13,7 +13,7 @@ from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
-from tools import publish, series
+from tools import publish, reading, series
 from tools.publish import COLAB, GITHUB
 
 LINK = re.compile(r"\[Open in Colab\]\([^)]*\)\n\n")
@@ -30,6 +30,8 @@ def read(text: str) -> nbformat.NotebookNode:
         if cell.cell_type == "markdown":
             cell.source = LINK.sub("", cell.source)
         for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):
+                output.data["text/html"] = reading.align(output.data["text/html"])
             alt = output.get("metadata", {}).get("image/png", {}).get("alt")
             if alt:
                 cell.metadata["mystnb"] = {"image": {"alt": alt}}  # of the cell: myst-nb has none for an output
