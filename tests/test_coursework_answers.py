@@ -173,7 +173,7 @@ NAIVE = [
     (
         4,
         "predict",
-        "return np.stack([bench.logits(head, 'frozen', 0)[0].argmax(1)] * len(seeds))",
+        "return np.stack([experiment.logits(head, 'frozen', 0)[0].argmax(1)] * len(seeds))",
         "check_predict hidden_predict",
     ),
     (4, "on_slice", "return compare(labels, ours, theirs)", "check_on_slice hidden_on_slice"),
