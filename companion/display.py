@@ -168,7 +168,7 @@ def lit_figure(text: str, spans, width: int = 100):
     starts = [sum(map(len, lines[:i])) for i in range(len(lines))]
     strongest = max((abs(weight) for *_, weight in spans), default=0) or 1
     fig, ax = plt.subplots()
-    y = 0
+    y = 0.0
     for start, line in zip(starts, lines, strict=True):
         for place, letter in enumerate(line):
             ax.text(place + 0.5, y, letter, ha="center", va="bottom", family="monospace", fontsize=9)

@@ -43,5 +43,5 @@ def test_another_encoder_than_a_bert_is_said_before_anything_is_timed(tmp_path, 
     tiny = DistilBertConfig(vocab_size=50, dim=32, n_layers=1, n_heads=2, hidden_dim=64)
     AutoModel.from_config(tiny).save_pretrained(tmp_path)
     monkeypatch.setattr(benchmark, "head_cost", lambda: pytest.fail("something was timed"))
-    with pytest.raises(ValueError, match="timed with a BERT, and .* is of type 'distilbert'"):
+    with pytest.raises(ValueError, match=r"timed with a BERT, and .* is of type 'distilbert'"):
         benchmark.main(["--encoder", str(tmp_path)])

@@ -173,7 +173,7 @@ NAIVE = [
     (
         4,
         "predict",
-        "return np.stack([bench.logits(head, 'frozen', 0)[0].argmax(1)] * len(seeds))",
+        "return np.stack([experiment.logits(head, 'frozen', 0)[0].argmax(1)] * len(seeds))",
         "check_predict hidden_predict",
     ),
     (4, "on_slice", "return compare(labels, ours, theirs)", "check_on_slice hidden_on_slice"),
@@ -326,7 +326,7 @@ def given():
     return namespace
 
 
-@pytest.mark.parametrize(("number", "task", "answer", "failed"), NAIVE, ids=[f"{n} {task}" for n, task, *_ in NAIVE])
+@pytest.mark.parametrize("number, task, answer, failed", NAIVE, ids=[f"{n} {task}" for n, task, *_ in NAIVE])
 def test_a_naive_answer_fails(given, number, task, answer, failed):
     cells = read(coursework.sources()[number - 1]).cells
     namespace = given(number, cells)

@@ -1,5 +1,6 @@
 """JupyterLab as `make lab` starts it, on a copy of the project, in a real browser."""
 
+import itertools
 import json
 import os
 import shutil
@@ -196,6 +197,6 @@ def test_the_workspace_opens_03_04_and_05_side_by_side(page, server):
     boxes = sorted((panel.bounding_box() for panel in panels.all()), key=lambda box: box["x"])
     titles = {panel.bounding_box()["x"]: panel.locator("h1").first.inner_text() for panel in panels.all()}
     assert [title[:2] for _, title in sorted(titles.items())] == ["03", "04", "05"]
-    for left, right in zip(boxes, boxes[1:], strict=False):
+    for left, right in itertools.pairwise(boxes):
         assert left["x"] + left["width"] <= right["x"] and left["y"] == right["y"]
     assert min(box["width"] for box in boxes) > 400

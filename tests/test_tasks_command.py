@@ -47,7 +47,7 @@ def quick(monkeypatch):
 @pytest.mark.parametrize("task", tasks.HEADS)
 def test_every_head_gets_a_row_and_none_is_trained_twice(quick, write, random_encoder, tmp_path, task, monkeypatch):
     call = [task, write(rows_of(task)), "--encoder", random_encoder, "--results", str(tmp_path / "r"), "--frozen"]
-    tasks.main([*call, "--seeds", "1", "--heads", list(tasks.HEADS[task])[0]])
+    tasks.main([*call, "--seeds", "1", "--heads", next(iter(tasks.HEADS[task]))])
     first = pd.read_csv(tmp_path / "r" / "tasks.csv")
     tasks.main([*call, "--seeds", "2"])
     rows = pd.read_csv(tmp_path / "r" / "tasks.csv")

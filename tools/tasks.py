@@ -15,6 +15,7 @@ import tempfile
 import time
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ from companion.encoders import DEFAULT_ENCODER, find_encoder, load_tokenizer
 from companion.tasks import data, documents, summaries, tagging
 from companion.tasks.pytorch_class import DocumentCNN, SummaryCNN, TaggingCNN
 
-SETTINGS = {  # for every head: epochs, texts in a batch, learning rates of head and encoder, dropout
+SETTINGS: dict[str, dict[str, Any]] = {  # epochs, texts in a batch, learning rates of head and encoder, dropout
     "frozen": {"epochs": 20, "batch": 16, "head_rate": 1e-3, "encoder_rate": 0.0, "dropout": 0.1},
     "fine-tuned": {"epochs": 6, "batch": 16, "head_rate": 1e-3, "encoder_rate": 1e-4, "dropout": 0.1},
 }
@@ -69,7 +70,7 @@ class MeanLinear(DocumentCNN):
         return {"loss": F.cross_entropy(logits, labels), "logits": logits}
 
 
-HEADS = {  # a model and its settings; None for what is not trained by gradients
+HEADS: dict[str, dict[str, Any]] = {  # a model and its settings; None for what is not trained by gradients
     "documents": {
         "first": (DocumentCNN, {}),
         "mean_logits": (MeanLogits, {}),
@@ -130,7 +131,7 @@ def read_row(task: str, row: dict, features) -> dict:
     return {"sentences": row["sentences"], "key": key, "references": references}
 
 
-class Bench:
+class TaskExperiment:
     """A task's rows, encoded once for all heads; `score` has what its results are called."""
 
     def __init__(self, task: str, rows: dict, encoder: str, k: int):
@@ -304,7 +305,7 @@ def main(argv: list[str] | None = None) -> None:
     args.results.mkdir(parents=True, exist_ok=True)
     table, encoder = args.results / "tasks.csv", identity(args.encoder)
     bench, dataset = (
-        Bench(args.task, load(args.task, args.data), args.encoder, args.k),
+        TaskExperiment(args.task, load(args.task, args.data), args.encoder, args.k),
         "/".join(Path(args.data).parts[-2:]),
     )
     regime = "frozen" if args.frozen else "fine-tuned"
