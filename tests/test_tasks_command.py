@@ -64,6 +64,23 @@ def test_every_head_gets_a_row_and_none_is_trained_twice(quick, write, random_en
     tasks.main([*call, "--seeds", "2"])
 
 
+@torch.no_grad()
+def test_predictions_keep_the_order_of_the_texts(random_encoder):
+    """Training puts texts of about the same length together; prediction must not."""
+    rng = np.random.default_rng(0)
+    lengths = rng.permutation(np.arange(3, 43))
+    rows = [{"input_ids": rng.integers(5, 25, n), "attention_mask": np.ones(n, int)} for n in lengths]
+    rows = [row | {"labels": rng.integers(0, 2, len(row["input_ids"]))} for row in rows]
+    model = tasks.TaggingCNN.from_encoder(random_encoder)
+    settings = tasks.SETTINGS["frozen"] | {"epochs": 1, "head_rate": 0.0}  # the weights stay as they are
+    with torch.enable_grad():
+        logits = tasks.train(model, {"train": rows, "test": rows}, settings, seed=0)
+    model.eval()
+    for found, row in zip(logits, rows, strict=True):
+        expected = model(torch.from_numpy(row["input_ids"])[None]).logits[0]
+        np.testing.assert_allclose(found[: len(expected)], expected, rtol=0, atol=1e-5)
+
+
 def test_the_encoder_is_trained_unless_it_is_frozen(quick, write, random_encoder, tmp_path):
     call = ["documents", write(rows_of("documents")), "--encoder", random_encoder, "--results", str(tmp_path / "r")]
     tasks.main([*call, "--seeds", "1", "--heads", "max", "mean"])

@@ -265,6 +265,12 @@ def add_hidden(model, rows, settings: dict) -> list[dict]:
     ]
 
 
+def pieces_per_word(rows) -> float:
+    """Return how many pieces a word of tagged texts has on average, [CLS] and [SEP] left out."""
+    words = sum((row["words"] >= 0).sum() for row in rows)
+    return float(sum(len(row["words"]) - 2 for row in rows) / words)
+
+
 def train(model, rows, settings: dict, seed: int) -> list[np.ndarray]:
     """Train on rows["train"] for all epochs; return the logits of rows["test"]."""
 
@@ -302,6 +308,7 @@ def train(model, rows, settings: dict, seed: int) -> list[np.ndarray]:
         trainer = transformers.Trainer(model, arguments, **options)
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.train()
+        arguments.train_sampling_strategy = "random"  # by length, predictions would come out in another order
         return list(trainer.predict(rows["test"]).predictions)
 
 
@@ -348,10 +355,8 @@ def main(argv: list[str] | None = None) -> None:
     args.results.mkdir(parents=True, exist_ok=True)
     table, encoder = args.results / f"{args.task}.csv", identity(args.encoder)
     rows = take(load(args.task, args.data), args.texts, args.folds)
-    experiment, dataset = (
-        TaskExperiment(args.task, rows, args.encoder, args.k, args.folds),
-        "/".join(Path(args.data).parts[-2:]),
-    )
+    experiment = TaskExperiment(args.task, rows, args.encoder, args.k, args.folds)
+    dataset = "/".join(Path(args.data).parts[-2:])
     regime = "frozen" if args.frozen else "fine-tuned"
     training = SETTINGS[regime] | {name: getattr(args, name) for name in ("epochs", "bf16") if getattr(args, name)}
     shared = {name: getattr(args, name) for name in ("texts", "folds") if getattr(args, name)}
@@ -371,6 +376,8 @@ def main(argv: list[str] | None = None) -> None:
         experiment.use(fold)
         scores, examples = experiment.score(experiment.logits(head, regime, seed, training))
         facts = {"seconds": round(time.time() - began, 1), "examples": json.dumps(examples)}
+        if args.task == "tagging":  # how much of the texts' words the encoder's vocabulary has
+            facts["pieces_per_word"] = round(pieces_per_word(experiment.rows["test"]), 3)
         add(table, cell | scores | facts)
         said = "  ".join(f"{name} {value:.1%}" for name, value in scores.items())
         print(f"{head:16s} seed {seed}  fold {fold}  {said}", flush=True)
