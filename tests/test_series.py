@@ -50,6 +50,14 @@ def test_sync_finds_a_drifted_cell_and_mends_it(project):
     assert series.sync([path], check=True, root=project) == []
 
 
+def test_sync_reads_the_packages_inside_the_package(project):
+    (project / "companion" / "tasks").mkdir()
+    (project / "companion" / "tasks" / "model.py").write_text(MODULE)
+    path = write(project, new_code_cell("# companion/tasks/model.py: embed\ndef embed(text): ..."))
+    assert series.sync([path], root=project) == ["01_small.ipynb, cell 1: companion/tasks/model.py: embed"]
+    assert nbformat.read(path, as_version=4).cells[0].source.endswith("def embed(text):\n    return text")
+
+
 def test_sync_names_a_definition_that_is_not_there(project):
     path = write(project, new_code_cell("# companion/model.py: Model.poll"))
     with pytest.raises(ValueError, match=r"companion/model.py: Model.poll, but there is no poll"):

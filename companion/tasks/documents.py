@@ -17,9 +17,7 @@ def cut(texts, tokenizer, kernel_sizes=(3, 4, 5), length: int = 256, overlap: in
     check_texts(texts)
     largest, held = max(kernel_sizes), length - tokenizer.num_special_tokens_to_add()
     if held < largest:
-        raise ValueError(
-            f"Pieces of {length} tokens hold {held} of the text, fewer than the largest kernel, {largest}."
-        )
+        raise ValueError(f"Pieces of {length} tokens hold {held} of the text; the largest kernel reads {largest}.")
     if length > tokenizer.model_max_length:
         raise ValueError(f"The encoder reads {tokenizer.model_max_length} tokens at once, not pieces of {length}.")
     if not largest - 1 <= overlap < held:
