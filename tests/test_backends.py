@@ -30,7 +30,7 @@ def reference(random_encoder, tmp_path_factory):
     """A folder with a saved model, a batch and its labels; and what the PyTorch class computes from them."""
     folder = tmp_path_factory.mktemp("backends")
     torch.manual_seed(0)
-    model = BertCNN.from_encoder(random_encoder, dropout=0.0)
+    model = BertCNN.from_encoder(random_encoder, dropout=0.0, hidden_units=8)
     model.classifier.weight.data *= 100  # a new output layer is small; a difference should show in the logits
     settings = model.config.encoder_config
     settings.hidden_dropout_prob = settings.attention_probs_dropout_prob = 0.0  # `fit` would switch it on
