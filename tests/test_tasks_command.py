@@ -168,3 +168,20 @@ def test_cached_vectors_are_those_of_each_text_alone(random_encoder):
         with torch.no_grad():
             hidden = model.embed(torch.from_numpy(row["input_ids"]), mask) * mask[..., None]
         np.testing.assert_allclose(row["hidden"].astype("float32"), hidden, atol=2e-3)  # half precision
+
+
+def test_gradients_are_those_of_the_package(random_encoder):
+    rows = list(rows_of("documents", 4))
+    bench = tasks.Bench("documents", {"train": rows, "test": rows}, random_encoder, 1)
+    gradients = []
+    for make in (DocumentCNN, tasks.Reader):
+        torch.manual_seed(0)
+        model = make.from_encoder(random_encoder, dropout=0.0).train()
+        batch = {name: torch.from_numpy(array) for name, array in tasks.data.collate(bench.every["train"]).items()}
+        torch.manual_seed(0)
+        found = model(hidden=torch.randn(*batch.pop("input_ids").shape, 32), **batch)
+        found.loss.backward()
+        gradients.append([found.loss, *(p.grad for p in [*model.convs.parameters(), *model.classifier.parameters()])])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    assert all(gradient.abs().max() > 0 for gradient in gradients[0])
