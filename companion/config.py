@@ -10,7 +10,7 @@ PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "r
 
 def is_count(value) -> bool:
     """Whether a value is a whole number of at least 1, Python's or NumPy's."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 class BertCNNConfig(PreTrainedConfig):

@@ -64,8 +64,8 @@ def unify(splits: dict, name: str) -> dict:
     classes = known["train"] if "train" in known else list(dict.fromkeys(chain(*known.values())))
     feature, found = datasets.ClassLabel(names=classes), {}
     for split, labels in rows.items():
-        numbers = match(used[split], classes, f"split '{split}' of '{name}'")
-        ids = [[numbers[label] for label in row] for row in labels]
+        number = match(used[split], classes, f"split '{split}' of '{name}'")
+        ids = [[number[label] for label in row] for row in labels]
         values, kind = (ids, datasets.List(feature)) if several else (list(chain(*ids)), feature)
         found[split] = replace(splits[split], values, kind)
     return found

@@ -93,7 +93,7 @@ WRITTEN = {"why": "The strongest window tells whether the pattern is there at al
 
 
 def released():
-    return preflight.release(source_notebook())
+    return coursework.release(source_notebook())
 
 
 def answer(**answers):
@@ -585,7 +585,7 @@ def test_the_first_assignment_solved_has_all_points_and_blank_has_none(tmp_path)
 def test_every_assignment_can_be_found_again_when_its_grading_data_is_gone(path):
     """Solved by the source's own solutions and stripped: each cell is attached to the id it had."""
     source = preflight.read(path.read_text(encoding="utf-8"))
-    released = preflight.release(source)
+    released = coursework.release(source)
     solved = nbformat.from_dict(source)
     for one, blank in zip(solved.cells, released.cells, strict=True):
         one.source = one.source if preflight.grade_id(one) in answers(source) else blank.source
@@ -758,7 +758,7 @@ def test_everybody_has_a_row(tmp_path):
     assert found["absent"].problem == handed_in.MISSING and found["0012345"].problem == ""
     assert found["stranger"].notice and not found["0012345"].notice
     roster.write_text("\n\n")
-    with pytest.raises(SystemExit, match="no student in the roster"):
+    with pytest.raises(ValueError, match="no student in the roster"):
         found_in(tmp_path / "in", roster=roster)
 
 

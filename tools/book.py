@@ -3,6 +3,7 @@
 import re
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from docutils import nodes
@@ -12,10 +13,10 @@ from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
-from tools import series
+from tools import publish, reading, series
+from tools.publish import COLAB, GITHUB
 
-COLAB = "https://colab.research.google.com"
-BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)\n\n")
+LINK = re.compile(r"\[Open in Colab\]\([^)]*\)\n\n")
 SPELLINGS = {"03_pytorch_class": "PyTorch", "04_keras_class": "Keras", "05_functional": "functional"}
 CITED = re.compile(r"([A-Z]\w+)(?:,? et\s+al\.|(?:,\s+[A-Z]\w+)*\s+(?:and|&)\s+[A-Z]\w+)?,?\s+\(?((?:19|20)\d\d)\b")
 NUMBERED = re.compile(r"[Nn]otebooks?\s+\d\d(?:(?:,|\s+and|\s+or|\s+to)\s+\d\d)*\b")
@@ -27,12 +28,27 @@ def read(text: str) -> nbformat.NotebookNode:
     notebook.cells = [cell for cell in notebook.cells if "colab" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = BADGE.sub("", cell.source)
+            cell.source = LINK.sub("", cell.source)
         for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):
+                output.data["text/html"] = reading.align(output.data["text/html"])
             alt = output.get("metadata", {}).get("image/png", {}).get("alt")
             if alt:
                 cell.metadata["mystnb"] = {"image": {"alt": alt}}  # of the cell: myst-nb has none for an output
     return notebook
+
+
+def addresses(repo: str) -> dict:
+    """The theme's buttons that lead to the repository and to Colab; none before the address is stamped."""
+    if not repo:
+        return {}
+    return {
+        "repository_url": f"{GITHUB}/{repo}",
+        "repository_branch": "main",
+        "path_to_docs": "notebooks",
+        "use_repository_button": True,
+        "launch_buttons": {"colab_url": COLAB},
+    }
 
 
 def layout(app, what, name, thing, options, lines: list[str]) -> None:
@@ -88,7 +104,8 @@ class LinkWords(SphinxPostTransform):
 
     def targets(self, text: str):
         """(match, page, place on it) for each word that leads somewhere."""
-        listed = {citation.key: citation for citation in self.env.get_domain("cite").citations}
+        bibtex: Any = self.env.get_domain("cite")
+        listed = {citation.key: citation for citation in bibtex.citations}
         for match, key in cited(text):
             if key in listed:
                 yield match, listed[key].bibliography_key.docname, listed[key].citation_id
@@ -103,8 +120,8 @@ def join_texts(paragraph) -> None:
     """Make one node of neighbouring texts: the parser splits them at each end of a line, in midst of a citation."""
     children = []
     for are_texts, group in groupby(paragraph.children, lambda node: isinstance(node, nodes.Text)):
-        group = list(group)
-        children += [nodes.Text("".join(group))] if are_texts else group
+        together = list(group)
+        children += [nodes.Text("".join(together))] if are_texts else together
     paragraph.children = []
     paragraph.extend(children)
 
@@ -145,7 +162,10 @@ class NameBadges(SphinxTransform):
 
 
 class LinkRepository(SphinxTransform):
-    """Links to what is in the repository and not in the book lead there: no copy of it gets into the book."""
+    """Links to what is in the repository and not in the book lead there: no copy of it gets into the book.
+
+    Before the repository's address is stamped they lead nowhere, so their words stay alone.
+    """
 
     default_priority = 400
 
@@ -156,8 +176,9 @@ class LinkRepository(SphinxTransform):
             if path is not None:
                 kind = "tree" if path.is_dir() else "blob"
                 place = path.relative_to(series.ROOT.resolve()).as_posix()
-                address = f"https://github.com/{series.repository()}/{kind}/main/{place}"
-                link.replace_self(nodes.reference("", "", *link.children, refuri=address))
+                address = f"{GITHUB}/{publish.repository()}/{kind}/main/{place}"
+                words = link.children
+                link.replace_self(nodes.reference("", "", *words, refuri=address) if publish.repository() else words)
 
     def outside(self, link) -> Path | None:
         """The file or folder that a link means, if it is there and no page of the book."""

@@ -2,8 +2,8 @@
 
 The README's figure, notebooks/answer.svg, is drawn from the same files.
 
-    python tools/cards.py            # after tools.pretrain and companion.study
-    python tools/cards.py --check    # does every card say what the files say?
+    python -m tools.cards            # after tools.pretrain and companion.study
+    python -m tools.cards --check    # does every card say what the files say?
 
 A number stands between two markers: <!-- name --> and <!-- / -->.
 """
@@ -166,7 +166,8 @@ def stamped(card: Path) -> str:
     text = card.read_text(encoding="utf-8")
     for name, numbers in CARDS[card].items():
         pattern = rf"(<!-- {name} -->\n).*?\n?(<!-- / -->)"
-        text, found = re.subn(pattern, lambda m, n=numbers: m[1] + n() + "\n" + m[2], text, flags=re.DOTALL)
+        shown = numbers().replace("\\", r"\\")
+        text, found = re.subn(pattern, rf"\g<1>{shown}\n\g<2>", text, flags=re.DOTALL)
         assert found == 1, f"{card} has no place for '{name}'."
     return text
 

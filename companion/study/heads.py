@@ -22,12 +22,12 @@ def mean(vectors, mask):
     return (vectors * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
-def strongest(vectors, mask):
+def max_pool(vectors, mask):
     """The largest value of each dimension over the text's own tokens: (B, T, D) -> (B, D)."""
     return vectors.masked_fill(mask[..., None] == 0, torch.finfo(vectors.dtype).min).amax(dim=1)
 
 
-POOLS = {"first": first, "mean": mean, "strongest": strongest}
+POOLS = {"first": first, "mean": mean, "strongest": max_pool}  # results hold a checksum of these names
 
 
 class Pooled(nn.Module):

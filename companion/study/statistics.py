@@ -39,6 +39,18 @@ def macro_f1(labels, predictions):
     return np.mean(added, axis=0)
 
 
+def span_f1(counts):
+    """What each text adds to the F1 of spans, (right, predicted, gold): (S, N, 3) -> (S, N). A row's mean is its F1.
+
+    As in `macro_f1`: the F1 of all texts' spans together is a mean over texts only to first order.
+    """
+    right, predicted, gold = np.moveaxis(np.asarray(counts, float), 2, 0)  # (S, N) each
+    counted = predicted + gold  # F1 is 2 * mean(right) / mean(counted)
+    whole = counted.mean(axis=1, keepdims=True)
+    f1 = 2 * right.mean(axis=1, keepdims=True) / whole
+    return f1 + (2 * right - f1 * counted) / whole
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean over seeds and examples, its standard error, and the degrees of freedom of that error."""

@@ -118,7 +118,8 @@ def missing() -> str:
         return WHY_NOT
     with tempfile.TemporaryDirectory(prefix="grade-") as folder:
         shared, copy = Path(folder, "shared"), Path(folder, "copy")
-        shared.mkdir(), copy.mkdir()
+        shared.mkdir()
+        copy.mkdir()
         command = enter([sys.executable, "-c", "print('in')"], Limits(), shared, copy)
         done = subprocess.run(command, env=environment(copy), capture_output=True, text=True)
     if done.stdout.strip() == "in":
