@@ -4,7 +4,7 @@
     python -m tools.benchmark [DATASET]        # a quarter of an hour or more on two CPU cores
 
 What the CNN head costs beside a BERT of bert-base size; what batches of one length and cached vectors save in training;
-what a training step costs in each of the four variants.
+what a training step costs in each of the four variants, and on each of Keras's backends.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from companion.pytorch_class import BertCNN
 from companion.quiet import keras
 from companion.study.heads import CNN, Classifier, make
 from companion.study.vectors import CachedVectors, padded
+from tools import backends
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -192,6 +193,9 @@ def frameworks(encoder_name: str, batch: int = 32, length: int = 32, rounds: int
     print(f"a step of fine-tuning, inputs ({batch}, {length}), against the PyTorch class")
     for name in list(work)[1:]:
         print(f"  {name:30}  {took[name] / took['PyTorch class']:.2f}")
+    # a process has one backend: these do not take turns with the others, but follow one after the other
+    for name, took_there in backends.measure(encoder_name, batch, length, rounds).items():
+        print(f"  {f'Keras class on {name}':30}  {took_there / took['PyTorch class']:.2f}")
 
 
 def main(argv: list[str] | None = None) -> None:
