@@ -4,8 +4,7 @@
     python -m tools.benchmark [DATASET]        # a quarter of an hour or more on two CPU cores
 
 What the CNN head costs beside a BERT of bert-base size; what batches of one length and cached vectors save in training;
-what a training step costs in each of the four variants, and on each of Keras's backends; what a forward pass costs there
-and as an export.
+what a training step costs in each variant, and on each of Keras's backends; what a forward pass costs, exported or not.
 """
 
 import argparse
