@@ -77,7 +77,7 @@ class Explanation:
             np.tile(np.array(ends, int), times),
             np.tile(np.array(words, object), times),
         ]
-        return np.rec.fromarrays(columns, names=FIELDS)
+        return np.rec.fromarrays(columns, names=FIELDS)  # type: ignore[call-overload]
 
     def ngrams(self, label: int, against: int | None = None) -> list[tuple[int, int, float]]:
         """(start, end, value) of each piece of text that filters read, in whole words, strongest first.

@@ -138,8 +138,8 @@ def twins(bert, backbone) -> list:
     parameters, pairs = dict(bert.named_parameters()), []
     for variable in backbone.weights:
         name = variable.path
-        for theirs, ours in BERT_NAMES.items():
-            name = name.replace(theirs, ours)
+        for keras_name, bert_name in BERT_NAMES.items():
+            name = name.replace(keras_name, bert_name)
         pairs.append((name, variable))
     if {name for name, _ in pairs} != set(parameters):
         raise ValueError("The models differ: their encoders have not the same layers.")

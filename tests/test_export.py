@@ -162,7 +162,7 @@ def test_a_missing_library_is_named_with_the_way_to_get_it(tmp_path, monkeypatch
 
 
 def test_what_is_no_export_is_said(tmp_path, small):
-    with pytest.raises(ValueError, match="is no export: it has no model.onnx"):
+    with pytest.raises(ValueError, match=r"is no export: it has no model\.onnx"):
         Exported(tmp_path)
     assert json.loads((small[1] / "labels.json").read_text("utf-8"))["labels"] == ["a", "b", "c"]
 

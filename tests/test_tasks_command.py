@@ -1,4 +1,4 @@
-"""`python -m tools.tasks` trains every head of a task, keeps a row for each, and goes on where it was stopped."""
+"""`python -m tools.tasks` trains every head of a task, keeps a row for each, and resumes where it was stopped."""
 
 import json
 import os
@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import WORDS
 
+from companion.tasks.pytorch_class import DocumentCNN
 from tools import tasks
 
 DATA = Path(os.environ.get("COMPANION_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -47,25 +49,42 @@ def quick(monkeypatch):
 @pytest.mark.parametrize("task", tasks.HEADS)
 def test_every_head_gets_a_row_and_none_is_trained_twice(quick, write, random_encoder, tmp_path, task, monkeypatch):
     call = [task, write(rows_of(task)), "--encoder", random_encoder, "--results", str(tmp_path / "r"), "--frozen"]
-    tasks.main([*call, "--seeds", "1", "--heads", list(tasks.HEADS[task])[0]])
-    first = pd.read_csv(tmp_path / "r" / "tasks.csv")
+    tasks.main([*call, "--seeds", "1", "--heads", next(iter(tasks.HEADS[task]))])
+    first = pd.read_csv(tmp_path / "r" / f"{task}.csv")
     tasks.main([*call, "--seeds", "2"])
-    rows = pd.read_csv(tmp_path / "r" / "tasks.csv")
+    rows = pd.read_csv(tmp_path / "r" / f"{task}.csv")
     trained = [head for head, made in tasks.HEADS[task].items() if made]
     others = [head for head, made in tasks.HEADS[task].items() if not made]
     assert sorted(rows["head"]) == sorted(trained * 2 + others)
     pd.testing.assert_frame_equal(rows.iloc[:1], first)
     assert not rows.duplicated(tasks.CELL).any()
     assert rows["examples"].map(lambda text: len(json.loads(text))).eq(12).all()
-    assert [path.name for path in (tmp_path / "r").iterdir()] == ["tasks.csv"]
+    assert [path.name for path in (tmp_path / "r").iterdir()] == [f"{task}.csv"]
     monkeypatch.setattr(tasks, "train", None)  # nothing is left to do
     tasks.main([*call, "--seeds", "2"])
+
+
+@torch.no_grad()
+def test_predictions_keep_the_order_of_the_texts(random_encoder):
+    """Training puts texts of about the same length together; prediction must not."""
+    rng = np.random.default_rng(0)
+    lengths = rng.permutation(np.arange(3, 43))
+    rows = [{"input_ids": rng.integers(5, 25, n), "attention_mask": np.ones(n, int)} for n in lengths]
+    rows = [row | {"labels": rng.integers(0, 2, len(row["input_ids"]))} for row in rows]
+    model = tasks.TaggingCNN.from_encoder(random_encoder)
+    settings = tasks.SETTINGS["frozen"] | {"epochs": 1, "head_rate": 0.0}  # the weights stay as they are
+    with torch.enable_grad():
+        logits = tasks.train(model, {"train": rows, "test": rows}, settings, seed=0)
+    model.eval()
+    for found, row in zip(logits, rows, strict=True):
+        expected = model(torch.from_numpy(row["input_ids"])[None]).logits[0]
+        np.testing.assert_allclose(found[: len(expected)], expected, rtol=0, atol=1e-5)
 
 
 def test_the_encoder_is_trained_unless_it_is_frozen(quick, write, random_encoder, tmp_path):
     call = ["documents", write(rows_of("documents")), "--encoder", random_encoder, "--results", str(tmp_path / "r")]
     tasks.main([*call, "--seeds", "1", "--heads", "max", "mean"])
-    rows = pd.read_csv(tmp_path / "r" / "tasks.csv")
+    rows = pd.read_csv(tmp_path / "r" / "documents.csv")
     assert rows["regime"].tolist() == ["fine-tuned"] * 2 and rows["accuracy"].between(0, 1).all()
 
 
@@ -116,3 +135,53 @@ def test_real_datasets_are_read(task, name):
     assert all(set(row) == columns for row in rows["test"])
     if task == "summaries":
         assert all(len(row["sentences"]) == len(row["key"]) and row["references"] for row in rows["test"])
+
+
+def test_folds_test_every_text_once_and_train_on_the_others(quick, write, random_encoder, tmp_path):
+    call = ["documents", write(rows_of("documents")), "--encoder", random_encoder, "--results", str(tmp_path / "r")]
+    tasks.main([*call, "--seeds", "1", "--heads", "max", "tfidf", "--frozen", "--folds", "3", "--texts", "18"])
+    rows = pd.read_csv(tmp_path / "r" / "documents.csv")
+    assert rows["fold"].tolist() == [0, 0, 1, 1, 2, 2]
+    for _, own in rows.groupby("head"):
+        examples = [row for text in own["examples"] for row in json.loads(text)]
+        assert [label for label, *_ in examples] == [i % 2 for i in range(12)] + [i % 2 for i in range(6)]
+        assert {tokens for *_, tokens in examples} == {182}  # 180 words, [CLS] and [SEP]
+    for _, row in rows.iterrows():
+        examples = np.array(json.loads(row["examples"]))
+        assert len(examples) == 6 and row["accuracy"] == pytest.approx(np.mean(examples[:, 0] == examples[:, 1]))
+    experiment = tasks.TaskExperiment(
+        "documents", tasks.take(tasks.load("documents", call[1]), 18, 3), random_encoder, 1, 3
+    )
+    experiment.use(1)
+    assert len(experiment.rows["train"]) == 12 and not {id(r) for r in experiment.rows["train"]} & {
+        id(r) for r in experiment.rows["test"]
+    }
+
+
+def test_cached_vectors_are_those_of_each_text_alone(random_encoder):
+    rows = tasks.TaskExperiment(
+        "documents", {"train": list(rows_of("documents")), "test": [{"text": "a film", "label": 0}]}, random_encoder, 1
+    ).every["train"]
+    model = DocumentCNN.from_encoder(random_encoder)
+    for row in tasks.add_hidden(model, rows, {}):
+        mask = torch.from_numpy(row["attention_mask"])
+        with torch.no_grad():
+            hidden = model.embed(torch.from_numpy(row["input_ids"]), mask) * mask[..., None]
+        np.testing.assert_allclose(row["hidden"].astype("float32"), hidden, atol=2e-3)  # half precision
+
+
+def test_gradients_are_those_of_the_package(random_encoder):
+    rows = list(rows_of("documents", 4))
+    bench = tasks.Bench("documents", {"train": rows, "test": rows}, random_encoder, 1)
+    gradients = []
+    for make in (DocumentCNN, tasks.Reader):
+        torch.manual_seed(0)
+        model = make.from_encoder(random_encoder, dropout=0.0).train()
+        batch = {name: torch.from_numpy(array) for name, array in tasks.data.collate(bench.every["train"]).items()}
+        torch.manual_seed(0)
+        found = model(hidden=torch.randn(*batch.pop("input_ids").shape, 32), **batch)
+        found.loss.backward()
+        gradients.append([found.loss, *(p.grad for p in [*model.convs.parameters(), *model.classifier.parameters()])])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    assert all(gradient.abs().max() > 0 for gradient in gradients[0])

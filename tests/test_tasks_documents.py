@@ -205,8 +205,8 @@ def test_a_keras_model_gets_the_same_explanation(model, tokenizer, random_encode
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"length": 6}, "Pieces of 6 tokens hold 4 of the text, fewer than the largest kernel, 5"),
-        ({"length": 1}, "fewer than the largest kernel, 5"),
+        ({"length": 6}, "Pieces of 6 tokens hold 4 of the text; the largest kernel reads 5"),
+        ({"length": 1}, "the largest kernel reads 5"),
         ({"length": 129}, "The encoder reads 128 tokens at once, not pieces of 129"),
         ({"length": 32, "overlap": 3}, "can overlap by 4 to 29 tokens, not by 3"),
         ({"length": 32, "overlap": 30}, "can overlap by 4 to 29 tokens, not by 30"),

@@ -1,9 +1,10 @@
-"""Train a task's heads and those they are compared with: FOLDER/tasks.csv, a row for each head and seed.
+"""Train a task's heads and those they are compared with: FOLDER/TASK.csv, a row for each head, seed and fold.
 
-python -m tools.tasks TASK DATA [--encoder NAME] [--seeds N] [--frozen] [--results FOLDER]
+python -m tools.tasks TASK DATA [--encoder NAME] [--seeds N] [--frozen] [--texts N] [--folds K] [--results FOLDER]
 
-Started again, the command goes on with the rows that are missing. The column `examples` says what each test example
-contributes: a document's class, a text's (right, predicted, gold) spans, a summary's precision, ROUGE-1, -2 and -L.
+Started again, the command goes on with the rows that are missing. The column `examples` has what each test example
+contributes: a document's (label, predicted label, tokens), a text's (right, predicted, gold) spans, a summary's
+precision, ROUGE-1, -2 and -L.
 """
 
 import argparse
@@ -13,8 +14,9 @@ import os
 import sys
 import tempfile
 import time
-from itertools import compress
+from itertools import compress, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,17 +33,35 @@ from companion.encoders import DEFAULT_ENCODER, find_encoder, load_tokenizer
 from companion.tasks import data, documents, summaries, tagging
 from companion.tasks.pytorch_class import DocumentCNN, SummaryCNN, TaggingCNN
 
-SETTINGS = {  # for every head: epochs, texts in a batch, learning rates of head and encoder, dropout
+SETTINGS: dict[str, dict[str, Any]] = {  # epochs, texts in a batch, learning rates of head and encoder, dropout
     "frozen": {"epochs": 20, "batch": 16, "head_rate": 1e-3, "encoder_rate": 0.0, "dropout": 0.1},
     "fine-tuned": {"epochs": 6, "batch": 16, "head_rate": 1e-3, "encoder_rate": 1e-4, "dropout": 0.1},
 }
-LINEAR = (
-    10  # times the head's rate for a linear layer on frozen vectors: otherwise it would not converge in these epochs
-)
-CELL = ["task", "dataset", "head", "regime", "seed", "encoder", "settings"]
+LINEAR = 10  # times the head's rate, for a linear layer on frozen vectors: otherwise it would not converge in time
+OVERLAP = 16  # tokens that a document's neighbouring pieces share; more changes its features no less (notebook 11)
+CELL = ["task", "dataset", "head", "regime", "seed", "fold", "encoder", "settings"]
 
 
-class MeanLogits(DocumentCNN):
+class Reader(DocumentCNN):
+    """A `DocumentCNN` that trains in half the time on given vectors: no gradient is computed where it is 0."""
+
+    def read_pieces(self, tokens, attention_mask, window_mask):
+        """The package's result; the windows that pooling does not keep are only compared, without a gradient."""
+        if not self.training or not tokens.is_floating_point():
+            return super().read_pieces(tokens, attention_mask, window_mask)
+        with torch.no_grad():
+            maps = [m * window_mask[..., None] for m in self.convolve(tokens, attention_mask)]  # K x (N, T, F)
+        text, found = tokens * attention_mask[..., None], []
+        for conv, (value, place) in zip(self.convs, [m.max(dim=1) for m in maps], strict=True):  # (N, F) each
+            size = conv.kernel_size[0]
+            places = place[..., None] + torch.arange(size, device=place.device)  # (N, F, k)
+            windows = F.pad(text, (0, 0, 0, size - 1))[torch.arange(len(text))[:, None, None], places]  # (N, F, k, D)
+            kept = torch.einsum("nfkd,fdk->nf", windows, conv.weight) + conv.bias
+            found.append(F.relu(kept) * (value > 0))
+        return torch.cat(found, dim=1)
+
+
+class MeanLogits(Reader):
     """Each piece classified by itself, and the mean of the pieces' logits."""
 
     def forward(self, input_ids=None, attention_mask=None, window_mask=None, labels=None, hidden=None):
@@ -69,11 +89,11 @@ class MeanLinear(DocumentCNN):
         return {"loss": F.cross_entropy(logits, labels), "logits": logits}
 
 
-HEADS = {  # a model and its settings; None for what is not trained by gradients
+HEADS: dict[str, dict[str, Any]] = {  # a model and its settings; None for what is not trained by gradients
     "documents": {
-        "first": (DocumentCNN, {}),
+        "first": (Reader, {}),
         "mean_logits": (MeanLogits, {}),
-        "max": (DocumentCNN, {}),
+        "max": (Reader, {}),
         "mean": (MeanLinear, {}),
         "tfidf": None,
     },
@@ -130,21 +150,37 @@ def read_row(task: str, row: dict, features) -> dict:
     return {"sentences": row["sentences"], "key": key, "references": references}
 
 
-class Bench:
-    """A task's rows, encoded once for all heads; `score` has what its results are called."""
+def take(rows: dict, texts: int | None, folds: int) -> dict[str, list[dict]]:
+    """Return the first N training rows and the whole test split; with folds, the first N of all rows, under "all"."""
+    if folds:
+        return {"all": (rows["train"] + rows["test"])[:texts]}
+    return rows | {"train": rows["train"][:texts]}
 
-    def __init__(self, task: str, rows: dict, encoder: str, k: int):
-        self.task, self.rows, self.encoder, self.k = task, rows, encoder, k
-        self.tokenizer, self.cached = load_tokenizer(encoder), {}
+
+class TaskExperiment:
+    """A task's rows, encoded once for all heads and folds; `score` has what its results are called."""
+
+    def __init__(self, task: str, rows: dict, encoder: str, k: int, folds: int = 0):
+        self.task, self.encoder, self.k, self.folds = task, encoder, k, folds
+        self.tokenizer = load_tokenizer(encoder)
         column = "label" if task == "documents" else "tags"
         if task == "documents":
-            self.names = sorted({row[column] for row in rows["train"]})
+            self.names = sorted({row[column] for row in rows.get("train") or rows["all"]})
         elif task == "tagging":
             self.names = tagging.label_names([row[column] for row in rows["train"]])
         else:
             for row in rows["test"]:
                 summaries.pick(np.zeros(len(row["sentences"])), k)  # refused, if at all, before training
-        self.encoded = {split: self.encode(some) for split, some in rows.items()}
+        self.every = {s: [o | e for o, e in zip(some, self.encode(some), strict=True)] for s, some in rows.items()}
+        self.use(0)
+
+    def use(self, fold: int) -> None:
+        """Choose what `logits` and `score` test: one of equal parts of all rows, in their order; the others train."""
+        self.fold, self.rows = fold, self.every
+        if self.folds:
+            rows = self.every["all"]
+            parts = np.arange(len(rows)) * self.folds // len(rows)
+            self.rows = {"train": list(compress(rows, parts != fold)), "test": list(compress(rows, parts == fold))}
 
     def encode(self, rows) -> list[dict]:
         if self.task == "tagging":
@@ -154,22 +190,23 @@ class Bench:
             sentences, key = ([row[name] for row in rows] for name in ("sentences", "key"))
             return summaries.encode(sentences, key, self.tokenizer)
         length = min(256, self.tokenizer.model_max_length)
-        pieces = documents.cut([row["text"] for row in rows], self.tokenizer, length=length, overlap=length // 4)
+        pieces = documents.cut([row["text"] for row in rows], self.tokenizer, length=length, overlap=OVERLAP)
         return [p | {"labels": np.array(self.names.index(row["label"]))} for p, row in zip(pieces, rows, strict=True)]
 
-    def logits(self, head: str, regime: str, seed: int) -> list[np.ndarray]:
+    def logits(self, head: str, regime: str, seed: int, settings: dict) -> list[np.ndarray]:
         """Return the test rows' logits, or scores, by a head."""
         if HEADS[self.task][head] is None:
             return self.untrained(head)
         make, config = HEADS[self.task][head]
-        settings = SETTINGS[regime]
         labels = {} if self.task == "summaries" else {"num_labels": len(self.names)}
         transformers.set_seed(seed)
         model = make.from_encoder(self.encoder, **config, **labels, dropout=settings["dropout"])
-        rows = self.encoded
         if regime == "frozen":
             model.encoder.requires_grad_(False)
-            rows = self.cached = self.cached or {split: add_hidden(model, some) for split, some in rows.items()}
+            if "hidden" not in self.rows["test"][0]:
+                self.every = {split: add_hidden(model, some, settings) for split, some in self.every.items()}
+                self.use(self.fold)
+        rows = self.rows
         if head == "first":
             rows = {split: [first_piece(row) for row in some] for split, some in rows.items()}
         linear = regime == "frozen" and head in ("linear", "mean")
@@ -187,47 +224,70 @@ class Bench:
 
     def score(self, logits) -> tuple[dict[str, float], list]:
         """Return a head's scores on test, and what each example contributes."""
-        test = list(zip(logits, self.rows["test"], self.encoded["test"], strict=True))
+        test = list(zip(logits, self.rows["test"], strict=True))
         if self.task == "documents":
-            predicted, labels = [int(z.argmax()) for z in logits], [int(row["labels"]) for *_, row in test]
+            predicted, labels = [int(z.argmax()) for z in logits], [int(row["labels"]) for _, row in test]
+            tokens = [int(row["window_mask"].sum()) for _, row in test]
             right = np.mean(np.equal(predicted, labels))
             macro = f1_score(labels, predicted, labels=np.unique(labels), average="macro")
-            return {"accuracy": float(right), "macro_f1": float(macro)}, predicted
+            return {"accuracy": float(right), "macro_f1": float(macro)}, list(
+                zip(labels, predicted, tokens, strict=True)
+            )
         if self.task == "tagging":
-            tags = [tagging.word_tags(z, row["words"], len(own["tokens"]), self.names) for z, own, row in test]
-            counts = tagging.span_counts([own["tags"] for _, own, _ in test], tags)
+            tags = [tagging.word_tags(z, row["words"], len(row["tokens"]), self.names) for z, row in test]
+            counts = tagging.span_counts([row["tags"] for _, row in test], tags)
             return tagging.span_scores(counts), counts.tolist()
         scores = []
-        for z, own, _ in test:
-            picked = summaries.pick(z[: len(own["sentences"])], self.k)
-            found = summaries.rouge(" ".join(own["sentences"][i] for i in picked), own["references"])
-            scores.append({"precision_at_k": summaries.precision(picked, own["key"]), **found})
+        for z, row in test:
+            picked = summaries.pick(z[: len(row["sentences"])], self.k)
+            found = summaries.rouge(" ".join(row["sentences"][i] for i in picked), row["references"])
+            scores.append({"precision_at_k": summaries.precision(picked, row["key"]), **found})
         means = pd.DataFrame(scores).mean().to_dict()
         return means, [[round(value, 4) for value in score.values()] for score in scores]
 
 
 def first_piece(row: dict) -> dict:
     """Return a document cut off at the encoder's limit: all windows of its first piece count."""
-    first = {name: array[:1] for name, array in row.items() if name != "labels"}
+    first = {name: row[name][:1] for name in data.PADDING.keys() & row.keys() - {"labels"}}
     return row | first | {"window_mask": first["attention_mask"]}
 
 
 @torch.inference_mode()
-def add_hidden(model, rows) -> list[dict]:
-    """Add the encoder's vectors, in half precision; they are kept in a temporary file, not in memory."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def add_hidden(model, rows, settings: dict) -> list[dict]:
+    """Add the encoder's vectors, in half precision; they are kept in a temporary file, not in memory.
+
+    Pieces or sentences (padded on the right) of about one length are encoded together.
+    """
+    device, names = "cuda" if torch.cuda.is_available() else "cpu", ("input_ids", "attention_mask")
     model = model.to(device).eval()
-    size, width, end, found = sum(row["input_ids"].size for row in rows), model.config.encoder_config.hidden_size, 0, []
+    width = model.config.encoder_config.hidden_size
+    pieces = [
+        dict(zip(names, piece, strict=True))
+        for row in rows
+        for piece in zip(*(np.atleast_2d(row[n]) for n in names), strict=True)
+    ]
+    lengths = np.array([piece["attention_mask"].sum() for piece in pieces])
+    ends = np.cumsum([piece["input_ids"].size for piece in pieces])
     with tempfile.TemporaryFile() as file:
-        vectors = np.memmap(file, np.float16, "w+", shape=(size, width))
-    for row in rows:
-        shape = row["input_ids"].shape
-        ids, mask = (torch.tensor(row[n]).reshape(-1, shape[-1]).to(device) for n in ("input_ids", "attention_mask"))
-        hidden = [model.embed(*part) for part in zip(ids.split(16), mask.split(16), strict=True)]
-        end += row["input_ids"].size
-        vectors[end - row["input_ids"].size : end] = torch.cat(hidden).flatten(0, 1).half().cpu().numpy()
-        found.append(row | {"hidden": vectors[end - row["input_ids"].size : end].reshape(*shape, width)})
-    return found
+        vectors = np.memmap(file, np.float16, "w+", shape=(ends[-1], width))
+    by_length = np.argsort(lengths, kind="stable")
+    for chosen in np.split(by_length, range(32, len(by_length), 32)):
+        batch = data.collate([{n: pieces[i][n][: lengths[i]] for n in names} for i in chosen])
+        with torch.autocast(device, torch.bfloat16, enabled=settings.get("bf16", False)):
+            hidden = model.embed(*(torch.from_numpy(batch[n]).to(device) for n in names)).half().cpu().numpy()
+        for i, vector in zip(chosen, hidden, strict=True):
+            start = ends[i] - pieces[i]["input_ids"].size
+            vectors[start : start + lengths[i]] = vector[: lengths[i]]
+    parts = np.split(vectors, np.cumsum([row["input_ids"].size for row in rows])[:-1])
+    return [
+        row | {"hidden": part.reshape(*row["input_ids"].shape, width)} for row, part in zip(rows, parts, strict=True)
+    ]
+
+
+def pieces_per_word(rows) -> float:
+    """Return how many pieces a word of tagged texts has on average, [CLS] and [SEP] left out."""
+    words = sum((row["words"] >= 0).sum() for row in rows)
+    return float(sum(len(row["words"]) - 2 for row in rows) / words)
 
 
 def train(model, rows, settings: dict, seed: int) -> list[np.ndarray]:
@@ -259,11 +319,15 @@ def train(model, rows, settings: dict, seed: int) -> list[np.ndarray]:
             use_cpu=not torch.cuda.is_available(),
             seed=seed,
             report_to="none",
+            bf16=settings.get("bf16", False),
+            # texts of about the same length have little padding; a document's pieces are never padded
+            train_sampling_strategy="group_by_length" if rows["train"][0]["input_ids"].ndim == 1 else "random",
         )
         options = {"train_dataset": rows["train"], "data_collator": to_tensors, "optimizers": (optimizer, schedule)}
         trainer = transformers.Trainer(model, arguments, **options)
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.train()
+        arguments.train_sampling_strategy = "random"  # by length, predictions would come out in another order
         return list(trainer.predict(rows["test"]).predictions)
 
 
@@ -291,41 +355,51 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--encoder", default=DEFAULT_ENCODER, help="embedded, a folder or a Hub id")
     parser.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
     parser.add_argument("--frozen", action="store_true", help="train the head alone; without it, the encoder as well")
+    parser.add_argument("--epochs", type=int, help="passes over the training texts (default: as in SETTINGS)")
+    parser.add_argument("--bf16", action="store_true", help="half precision: on some hardware twice as fast")
+    parser.add_argument("--texts", type=int, help="train on the first N texts; with --folds, use only these")
+    parser.add_argument("--folds", type=int, default=0, help="cut all texts into K parts, each tested by the others")
     parser.add_argument("--k", type=int, default=1, help="sentences of a summary (default: 1)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder to write to (default: results)")
     args = parser.parse_args(argv)
     heads = args.heads or list(HEADS[args.task])
     if unknown := set(heads) - set(HEADS[args.task]):
         raise ValueError(f"{args.task} has no head {', '.join(sorted(unknown))}; it has {', '.join(HEADS[args.task])}.")
-    if args.seeds < 1:
-        raise ValueError(f"--seeds takes 1 or more, not {args.seeds}.")
+    if args.epochs is not None and args.epochs < 1:
+        raise ValueError(f"--epochs takes 1 or more, not {args.epochs}.")
+    if args.seeds < 1 or args.folds == 1 or args.folds < 0 or (args.texts is not None and args.texts < 2):
+        raise ValueError("--seeds takes 1 or more, --texts 2 or more, --folds 2 or more, or 0 for the dataset's split.")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     args.results.mkdir(parents=True, exist_ok=True)
-    table, encoder = args.results / "tasks.csv", identity(args.encoder)
-    bench, dataset = (
-        Bench(args.task, load(args.task, args.data), args.encoder, args.k),
-        "/".join(Path(args.data).parts[-2:]),
-    )
+    table, encoder = args.results / f"{args.task}.csv", identity(args.encoder)
+    rows = take(load(args.task, args.data), args.texts, args.folds)
+    experiment = TaskExperiment(args.task, rows, args.encoder, args.k, args.folds)
+    dataset = "/".join(Path(args.data).parts[-2:])
     regime = "frozen" if args.frozen else "fine-tuned"
-    for seed in range(args.seeds):  # a run that is cut short has every head, with fewer seeds
-        for head in heads:
-            trained = HEADS[args.task][head] is not None
-            if seed and not trained:
-                continue
-            settings = (SETTINGS[regime] if trained else {}) | ({"k": args.k} if args.task == "summaries" else {})
-            own = (regime, seed, encoder) if trained else ("untrained", 0, "none")
-            cell = dict(zip(CELL, (args.task, dataset, head, *own, json.dumps(settings)), strict=True))
-            if (
-                table.exists()
-                and (pd.read_csv(table, keep_default_na=False)[CELL] == list(cell.values())).all(axis=1).any()
-            ):
-                continue
-            began = time.time()
-            scores, examples = bench.score(bench.logits(head, regime, seed))
-            facts = {"seconds": round(time.time() - began, 1), "examples": json.dumps(examples)}
-            add(table, cell | scores | facts)
-            print(f"{head:16s} seed {seed}  {'  '.join(f'{n} {v:.1%}' for n, v in scores.items())}", flush=True)
+    training = SETTINGS[regime] | {name: getattr(args, name) for name in ("epochs", "bf16") if getattr(args, name)}
+    shared = {name: getattr(args, name) for name in ("texts", "folds") if getattr(args, name)}
+    shared |= {"k": args.k} if args.task == "summaries" else {}
+    # a run that is cut short has every head, with fewer seeds
+    for seed, fold, head in product(range(args.seeds), range(args.folds or 1), heads):
+        trained = HEADS[args.task][head] is not None
+        own = (regime, seed, fold, encoder) if trained else ("untrained", 0, fold, "none")
+        settings = json.dumps((training if trained else {}) | shared)
+        cell = dict(zip(CELL, (args.task, dataset, head, *own, settings), strict=True))
+        if (
+            table.exists()
+            and (pd.read_csv(table, keep_default_na=False)[CELL] == list(cell.values())).all(axis=1).any()
+        ):
+            continue
+        began = time.time()
+        experiment.use(fold)
+        scores, examples = experiment.score(experiment.logits(head, regime, seed, training))
+        facts = {"seconds": round(time.time() - began, 1), "examples": json.dumps(examples)}
+        if args.task == "tagging":  # how much of the texts' words the encoder's vocabulary has
+            facts["pieces_per_word"] = round(pieces_per_word(experiment.rows["test"]), 3)
+        add(table, cell | scores | facts)
+        said = "  ".join(f"{name} {value:.1%}" for name, value in scores.items())
+        print(f"{head:16s} seed {seed}  fold {fold}  {said}", flush=True)
 
 
 if __name__ == "__main__":

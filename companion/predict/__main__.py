@@ -6,7 +6,7 @@ INPUT is Parquet, JSON lines, CSV, TSV or plain text (a text for each line), a f
 package or a Hub id. OUT becomes a folder of Parquet files with the columns file, line, text, label, probability, error
 (and ngrams); read it whole with `pandas.read_parquet(OUT)`.
 
-Stopped at any moment and started again, the command goes on where it was: every row of the input is in the output once.
+Stopped at any moment and started again, the command resumes: every row of the input is in the output once.
 A row that cannot be read is reported with its file and line, has an `error` in place of a label, and stops nothing.
 With --ray the chunks are spread over a Ray cluster, whose machines must see INPUT, MODEL and OUT under the same names.
 """

@@ -1,4 +1,4 @@
-"""What is done with a chunk, whoever does it: read it, give each text its class, write its part."""
+"""What is done with a chunk: read it, give each text its class, write its part."""
 
 import hashlib
 import json

@@ -17,9 +17,7 @@ def cut(texts, tokenizer, kernel_sizes=(3, 4, 5), length: int = 256, overlap: in
     check_texts(texts)
     largest, held = max(kernel_sizes), length - tokenizer.num_special_tokens_to_add()
     if held < largest:
-        raise ValueError(
-            f"Pieces of {length} tokens hold {held} of the text, fewer than the largest kernel, {largest}."
-        )
+        raise ValueError(f"Pieces of {length} tokens hold {held} of the text; the largest kernel reads {largest}.")
     if length > tokenizer.model_max_length:
         raise ValueError(f"The encoder reads {tokenizer.model_max_length} tokens at once, not pieces of {length}.")
     if not largest - 1 <= overlap < held:
@@ -52,6 +50,6 @@ def explain(model, text: str, tokenizer, batch_size: int = 16, **pieces) -> Expl
     features, best = np.max(found, axis=0), np.argmax(found, axis=0)
     windows = np.array(places)[best, np.arange(len(best))]
     values, bias = (parts[0] for parts in head.split(features[None]))
-    found = (bias + values.sum(axis=1), bias, values, features, windows)
-    sizes = np.repeat(head.kernel_sizes, [m.shape[1] for m in maps])
-    return Explanation(text, *found, sizes, row["offsets"].reshape(-1, 2), tuple(range(len(bias))), cut="")
+    logits, sizes = bias + values.sum(axis=1), np.repeat(head.kernel_sizes, [m.shape[1] for m in maps])
+    offsets, labels = row["offsets"].reshape(-1, 2), tuple(range(len(bias)))
+    return Explanation(text, logits, bias, values, features, windows, sizes, offsets, labels, cut="")

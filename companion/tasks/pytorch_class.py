@@ -39,7 +39,7 @@ class TaskCNN(BertCNN):
         return model.eval()
 
     def set_width(self, width: int) -> None:
-        """Make the output layers anew, for features (..., width)."""
+        """Replace the output layers by new ones, for features (..., width)."""
         units = self.config.hidden_units
         self.hidden_layer = nn.Linear(width, units) if units else None
         self.classifier = nn.Linear(units or width, self.config.num_labels)
@@ -48,11 +48,12 @@ class TaskCNN(BertCNN):
     def read(self, tokens, attention_mask, window_mask):
         """The strongest window of each filter in each piece: (B, P, T) -> (B, P, K*F); 0 for pieces of padding."""
         alive, read = attention_mask.any(dim=2), self.read_pieces  # (B, P)
-        parts = (x[alive].split(PIECES) for x in (tokens, attention_mask, window_mask))
-        if self.training and alive.sum() > PIECES:  # activations are computed again in the backward pass, not kept
-            read = partial(checkpoint, read, use_reentrant=False)
-        found = torch.cat([read(*batch) for batch in zip(*parts, strict=True)])  # (N, K*F)
-        return found.new_zeros(*alive.shape, found.shape[1]).index_put((alive,), found)
+        order = attention_mask[alive].sum(dim=1).argsort()  # pieces of about one length together: little padding
+        parts = [x[alive][order].split(PIECES) for x in (tokens, attention_mask, window_mask)]
+        if self.training and tokens.ndim == 3 and len(order) > PIECES:
+            read = partial(checkpoint, read, use_reentrant=False)  # the encoder's activations are computed again
+        found = torch.cat([read(*(x[:, batch[1].any(dim=0)] for x in batch)) for batch in zip(*parts, strict=True)])
+        return found.new_zeros(*alive.shape, found.shape[1]).index_put((alive,), found[order.argsort()])
 
     def read_pieces(self, tokens, attention_mask, window_mask):
         """Token ids (N, T), or their vectors (N, T, D), of N pieces -> (N, K*F)."""
