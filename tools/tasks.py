@@ -103,6 +103,7 @@ HEADS = {  # a model and its settings; None for what is not trained by gradients
     },
     "summaries": {
         "one_convolution": (SummaryCNN, {"sentence_kernel_sizes": ()}),
+        "sentence_mlp": (SummaryCNN, {"sentence_kernel_sizes": (1,)}),  # a layer more, without the neighbours
         "cnn": (SummaryCNN, {"sentence_kernel_sizes": (3,)}),
         "lead": None,
         "centrality": None,
