@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow
 from pyarrow import parquet
@@ -197,7 +197,7 @@ class ParquetFile(Table):
 @dataclass
 class Split(Table):
     name: str
-    rows: object
+    rows: Any
     column: str
 
     def __post_init__(self):
