@@ -30,8 +30,8 @@ help:
 	@echo "  make test            all tests, and every notebook's outputs (JOBS=$(JOBS) at a time)"
 	@echo "  make gpu             the tests that need a GPU, which make test skips"
 	@echo "  make sync            copy the definitions that notebooks show from the package"
-	@echo "  make pictures        take the README's screenshots anew"
-	@echo "  make benchmark       what the CNN head costs, what grouping and caching save, the four variants side by side"
+	@echo "  make pictures        take the README's screenshots again"
+	@echo "  make benchmark       what the CNN head costs, what grouping and caching save, the four variants side by side, rates"
 	@echo "Share"
 	@echo "  make publish         stamp the address of your copy into badges and links to Colab: REPO=owner/name"
 	@echo "  make offline-bundle  one folder to install from without a network: BUNDLE=folder"
@@ -93,6 +93,7 @@ grade: $(READY)
 
 benchmark: $(READY)
 	$(PY) -m tools.benchmark
+	$(PY) -m tools.rates
 
 colab: $(READY)
 	$(PY) -m tools.colab $(if $(COLAB_PYTHON),--python $(COLAB_PYTHON))

@@ -92,7 +92,7 @@ def test_each_filter_adds_what_it_adds_in_pytorch(reference, backend, variant):
 
 @pytest.mark.parametrize("variant", ["class", "graph"])
 def test_fit_takes_the_steps_that_pytorch_takes(reference, backend, variant):
-    """Two steps, saved, loaded, two more: the optimizer's momentum goes on where it was."""
+    """Two steps, saved, loaded, two more: the optimizer resumes with its momentum."""
     losses = reference[1]["losses"]
     np.testing.assert_allclose(backend[1][variant]["losses"], losses, atol=1e-3)
     assert losses[0] - losses[-1] > 0.1

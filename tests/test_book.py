@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = [path.stem for path in series.notebooks()]
 COURSE = ROOT / "notebooks" / "coursework"
 TEACHING = [f"coursework/{name}" for name in ("README", "grading") if (COURSE / f"{name}.md").exists()]
-PAGES = ["index", *NOTEBOOKS, *TEACHING, "spellings", "api", "checked", "bibliography", "search"]
+PAGES = ["index", *NOTEBOOKS, *TEACHING, "spellings", "glossary", "api", "checked", "bibliography", "search"]
 PHONE = {"width": 390, "height": 844}
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; apt-get install chromium")
 
@@ -298,6 +298,31 @@ def test_notebooks_that_are_named_are_linked(built):
     """As in "what BERT and a convolution are (notebooks 01 and 02)"."""
     links = (f'<a class="reference internal" href="{name}.html">{name[:2]}</a>' for name in NOTEBOOKS[1:3])
     assert f"(notebooks {' and '.join(links)})" in html(built, "04_keras_class")
+
+
+@pytest.mark.parametrize(
+    "name, term", [("01_words_in_context", "attention-mask"), ("02_convolutions_over_text", "filter")]
+)
+def test_a_term_leads_to_the_glossary_where_it_is_used_first(built, name, term):
+    assert len(re.findall(rf'href="glossary.html#{term}"', html(built, name))) == 1
+    assert f'id="{term}"' in html(built, "glossary")
+
+
+def test_the_longest_term_is_meant():
+    """As in "attention mask", which is not "attention"; and in a plural."""
+    found = book.terms((ROOT / "notebooks" / "glossary.md").read_text(encoding="utf-8"))
+    assert 40 <= len(found) <= 60
+    pattern = book.a_term(found)
+    assert [match[1] for match in pattern.finditer("An attention mask, two feature maps.")] == [
+        "attention mask",
+        "feature map",
+    ]
+
+
+def test_solutions_are_folded_away_below_the_exercises(built):
+    page = html(built, "02_convolutions_over_text")
+    assert page.count("<details") == 4 and "<details open" not in page
+    assert page.index('id="exercises"') < page.index("<details")
 
 
 def test_docstrings_keep_their_layout(built):

@@ -1,4 +1,4 @@
-"""`python -m tools.tasks` trains every head of a task, keeps a row for each, and goes on where it was stopped."""
+"""`python -m tools.tasks` trains every head of a task, keeps a row for each, and resumes where it was stopped."""
 
 import json
 import os
