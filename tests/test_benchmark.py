@@ -22,7 +22,12 @@ def test_pieces_of_work_take_turns_and_the_median_round_counts(monkeypatch):
         ("head_cost", {"batch": 1, "length": 16}, ["CNN head / encoder", "reached / matrix-multiply rate"]),
         ("training", {"texts": 40}, ["any order / grouped by length", "padded to 512 / grouped"]),
         ("caching", {"texts": 40}, ["mean, 40 texts", "encoder0, cnn, 40 texts", "bert-base size, cnn, 40 texts"]),
-        ("frameworks", {"batch": 2, "length": 8}, ["PyTorch functional", "Keras class", "Keras functional"]),
+        ("forward", {"batch": 2, "length": 8}, ["Keras functional", "onnxruntime", "onnxruntime, int8"]),
+        (
+            "frameworks",
+            {"batch": 2, "length": 8},
+            ["PyTorch functional", "Keras class", "Keras functional", "Keras class on tensorflow", "on torch"],
+        ),
     ],
 )
 def test_it_prints_a_ratio_for_all_it_names(random_encoder, monkeypatch, capsys, part, how, names):

@@ -85,7 +85,7 @@ class LinkDefinitions(SphinxPostTransform):
             name = name_of(block.astext())
             if name not in block["ids"] or not name:
                 continue
-            line = nodes.paragraph("", "", nodes.reference("", "Link to this definition", refuri=f"#{name}"))
+            line = nodes.paragraph("", "", nodes.reference("", "Link to this definition", refid=name, internal=True))
             line["classes"].append("definition")
             if found := python.objects.get(name):
                 words = nodes.Text("in the reference of the package")
