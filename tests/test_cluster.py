@@ -1,5 +1,6 @@
 """`--ray`: two nodes of `ray.cluster_utils` give what one process gives, though one of them is lost."""
 
+import contextlib
 import json
 import sys
 import threading
@@ -41,10 +42,8 @@ def workers(node, name: str) -> list:
     """The processes of a node whose title holds a name."""
     found = []
     for process in psutil.Process(node.all_processes["raylet"][0].process.pid).children(recursive=True):
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             found += [process] if name in " ".join(process.cmdline()) else []
-        except psutil.NoSuchProcess:
-            pass
     return found
 
 
