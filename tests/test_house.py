@@ -138,9 +138,9 @@ def modules() -> dict[str, Path]:
 SIZES = {  # lines, every one counted
     "companion": 2100,
     "companion.export": 400,
-    "companion.predict": 600,
+    "companion.predict": 650,
     "companion.tasks": 510,
-    "companion.study": 1900,
+    "companion.study": 1950,
 }
 
 
