@@ -138,7 +138,7 @@ def modules() -> dict[str, Path]:
 SIZES = {  # lines, every one counted
     "companion": 2100,
     "companion.export": 400,
-    "companion.predict": 600,
+    "companion.predict": 650,
     "companion.tasks": 510,
     "companion.study": 1950,
 }

@@ -21,7 +21,8 @@ from pyarrow import parquet
 from companion.attribution import explain
 from companion.encoders import load_tokenizer
 from companion.predict import __main__ as command
-from companion.predict import sources
+from companion.predict import cluster, sources
+from companion.predict.work import Job
 from companion.pytorch_class import BertCNN
 
 ROOT = Path(__file__).parent.parent
@@ -266,3 +267,19 @@ def test_two_processes_do_not_write_to_one_folder(model, tmp_path):
     predict(tmp_path / "a.txt", "--model", model, "--out", tmp_path / "out")
     with filelock.FileLock(tmp_path / "out" / ".lock"), pytest.raises(ValueError, match="Another process writes"):
         predict(tmp_path / "a.txt", "--model", model, "--out", tmp_path / "out")
+
+
+def test_a_worker_of_a_cluster_does_what_is_left_of_its_chunks(model, tmp_path, monkeypatch):
+    """As Ray Data calls it: with columns of chunks, some of which another worker had finished before it died."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.txt", sentences(27))
+    job = Job("a.txt", model, "out", rows=10)
+    worker = cluster.Worker(job, str(tmp_path))
+    todo = list(worker.work.todo())
+    assert len(todo) == 3
+    worker.work(todo[1])
+    before = (tmp_path / "out" / "part-00000-000001.parquet").stat().st_mtime_ns
+    batch = {name: np.array([getattr(chunk, name) for chunk in todo]) for name in todo[0]._fields}
+    assert worker(batch) == {"rows": [10, 0, 7], "errors": ["", "", ""]}
+    assert (tmp_path / "out" / "part-00000-000001.parquet").stat().st_mtime_ns == before
+    assert len(read("out")) == 27 and not list(worker.work.todo())

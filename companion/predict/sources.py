@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import datasets
 import pyarrow
 from pyarrow import parquet
 
@@ -109,9 +110,11 @@ class TextFile:
 
     def json_row(self, number: int, text: str) -> Row:
         try:
-            found = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            return Row(number, None, f"the line is not JSON ({getattr(error, 'msg', 'nested too deeply')})")
+            found = json.loads(text.rstrip())
+        except json.JSONDecodeError as error:
+            return Row(number, None, f"the line is not JSON ({error.msg}: column {error.colno})")
+        except (ValueError, RecursionError):  # a number of thousands of digits; lists in lists in lists
+            return Row(number, None, "the line is not JSON that can be read")
         if not isinstance(found, dict):
             return Row(number, None, "the line is not a JSON object")
         return checked(number, found.get(self.column))
@@ -152,6 +155,10 @@ class Table:
 
     size: int
 
+    def texts(self, start: int, stop: int) -> list:
+        """The values from row `start` to row `stop`."""
+        raise NotImplementedError
+
     def places(self, size: int) -> Iterator[tuple[int, int]]:
         return ((start, start + 1) for start in range(0, self.size, size))
 
@@ -177,7 +184,7 @@ class ParquetFile(Table):
         self.size = found.metadata.num_rows
 
     def texts(self, start: int, stop: int) -> list:
-        """The values from row `start` to row `stop`; row groups outside are not read."""
+        """Row groups outside are not read."""
         found, first, groups, before = parquet.ParquetFile(self.path), 0, [], None
         for group in range(found.num_row_groups):
             after = first + found.metadata.row_group(group).num_rows
@@ -197,7 +204,7 @@ class ParquetFile(Table):
 @dataclass
 class Split(Table):
     name: str
-    rows: Any
+    rows: datasets.Dataset
     column: str
 
     def __post_init__(self):
