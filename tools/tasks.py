@@ -104,6 +104,7 @@ HEADS: dict[str, dict[str, Any]] = {  # a model and its settings; None for what 
     },
     "summaries": {
         "one_convolution": (SummaryCNN, {"sentence_kernel_sizes": ()}),
+        "sentence_mlp": (SummaryCNN, {"sentence_kernel_sizes": (1,)}),  # a layer more, without the neighbours
         "cnn": (SummaryCNN, {"sentence_kernel_sizes": (3,)}),
         "lead": None,
         "centrality": None,
