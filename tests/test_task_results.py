@@ -1,0 +1,57 @@
+"""The stored results of the tasks: every score follows from what each test example contributed."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from companion.study.results import find_results
+from companion.tasks.tagging import span_scores
+
+FILES = sorted((find_results() / "tasks").glob("*.csv"))
+SUMMARY = ["precision_at_k", "rouge1", "rouge2", "rougeL"]
+
+
+def recomputed(task: str, examples: np.ndarray) -> dict[str, float]:
+    if task == "documents":
+        label, predicted = examples[:, 0], examples[:, 1]
+        macro = f1_score(label, predicted, labels=np.unique(label), average="macro")
+        return {"accuracy": np.mean(label == predicted), "macro_f1": macro}
+    if task == "tagging":
+        return span_scores(examples)
+    return dict(zip(SUMMARY, examples.mean(axis=0), strict=True))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_scores_follow_from_the_examples(file):
+    rows = pd.read_csv(file, keep_default_na=False)
+    assert len(rows) and set(rows["task"]) == {file.stem}
+    for row in rows.to_dict("records"):
+        for name, value in recomputed(row["task"], np.array(json.loads(row["examples"]))).items():
+            assert row[name] == pytest.approx(value, abs=1e-4), (row["head"], row["seed"], name)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_heads_that_are_compared_share_seeds_folds_and_test_examples(file):
+    rows = pd.read_csv(file, keep_default_na=False)
+    assert not rows.duplicated(["dataset", "head", "regime", "seed", "fold", "encoder"]).any()
+    assert not rows["dataset"].str.startswith("/").any() and rows["encoder"].map(lambda n: "/" not in n).all()
+    trained = rows[rows["regime"].ne("untrained")]
+    for _, same in trained.groupby(["dataset", "encoder", "regime"]):
+        assert same["settings"].nunique() == 1
+        folds = same.groupby("head")[["seed", "fold"]].apply(lambda own: sorted(map(tuple, own.to_numpy().tolist())))
+        assert all(own == folds.iloc[0] for own in folds)
+    for _, same in rows.groupby(["dataset", "fold"]):
+        assert same["examples"].map(lambda text: len(json.loads(text))).nunique() == 1
+    if file.stem == "documents":
+        labels = rows["examples"].map(lambda text: tuple(label for label, *_ in json.loads(text)))
+        assert labels.groupby([rows["dataset"], rows["fold"]]).nunique().eq(1).all()
+
+
+def test_there_are_results_of_documents_and_of_summaries():
+    assert {"documents", "summaries"} <= {file.stem for file in FILES}
+    for file in FILES:
+        assert re.fullmatch(r"[a-z]+", file.stem)
