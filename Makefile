@@ -14,7 +14,7 @@ export IN_CLASS
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
-.PHONY: help lab run book test check sync publish coursework grade benchmark offline-bundle newest colab hub links
+.PHONY: help lab run book test gpu check sync pictures publish coursework grade benchmark offline-bundle newest colab hub links
 .DEFAULT_GOAL := help
 
 help:
@@ -28,8 +28,10 @@ help:
 	@echo "Change (CONTRIBUTING.md)"
 	@echo "  make check           lint, format and types; that notebooks show what the package says; the workflows' form"
 	@echo "  make test            all tests, and every notebook's outputs (JOBS=$(JOBS) at a time)"
+	@echo "  make gpu             the tests that need a GPU, which make test skips"
 	@echo "  make sync            copy the definitions that notebooks show from the package"
-	@echo "  make benchmark       what the CNN head costs, what grouping and caching save, the four variants side by side"
+	@echo "  make pictures        take the README's screenshots again"
+	@echo "  make benchmark       what the CNN head costs, what grouping and caching save, the four variants side by side, rates"
 	@echo "Share"
 	@echo "  make publish         stamp the address of your copy into badges and links to Colab: REPO=owner/name"
 	@echo "  make offline-bundle  one folder to install from without a network: BUNDLE=folder"
@@ -63,6 +65,9 @@ test: $(READY)
 	$(PYTEST) tests
 	OMP_NUM_THREADS=1 $(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout 300 $(NOTEBOOKS)
 
+gpu: $(READY)
+	COMPANION_GPU=1 $(PY) -m pytest -q -m gpu tests
+
 check: $(READY)
 	$(PY) -m ruff check $(CODE)
 	$(PY) -m ruff format --check $(CODE)
@@ -72,6 +77,9 @@ check: $(READY)
 
 sync: $(READY)
 	$(PY) -m tools.series sync
+
+pictures: $(READY)
+	KEEP_PICTURES=yes $(PY) -m pytest -q tests/test_book.py tests/test_jupyterlab.py -k "pictures or workspace"
 
 publish: $(READY)
 	$(PY) -m tools.publish "$(REPO)"
@@ -85,6 +93,7 @@ grade: $(READY)
 
 benchmark: $(READY)
 	$(PY) -m tools.benchmark
+	$(PY) -m tools.rates
 
 colab: $(READY)
 	$(PY) -m tools.colab $(if $(COLAB_PYTHON),--python $(COLAB_PYTHON))

@@ -14,7 +14,7 @@ def is_count(value) -> bool:
 
 
 class BertCNNConfig(PreTrainedConfig):
-    """Settings of a BERT-CNN. The defaults are the source article's, after Kim (2014, section 3.1).
+    """Settings of a BERT-CNN. The defaults are those of Kim (2014, section 3.1).
 
     kernel_sizes: widths of the convolutions' windows, in tokens.
     num_filters: filters (feature maps) for each kernel size.

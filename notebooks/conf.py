@@ -25,6 +25,7 @@ extensions = [
     "sphinxcontrib.bibtex",
     "tools.book",
     "tools.box",
+    "tools.reading",
 ]
 # Only what is named here gets in: the course's source, with its solutions, stays out whatever is added to it.
 include_patterns = ["*.md", "[0-9][0-9]_*.ipynb"]
@@ -51,7 +52,7 @@ nitpick_ignore_regex = [("py:.*", r"(?!companion\b).*")]  # other projects' name
 bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "plain"
 
-copybutton_selector = "div:not(.output) > div.highlight pre"  # code, not what came out of it
+copybutton_selector = "div:not(.output) > div.highlight pre"  # code, not its output
 
 classifier = str(ROOT / "companion" / "assets" / "classifier")  # answers in the box on some pages
 

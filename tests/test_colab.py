@@ -1,4 +1,4 @@
-"""Colab, as far as it can be had without Colab: its versions, and its way to install the companion."""
+"""What can be tested of Colab elsewhere: its versions, and how it installs the companion."""
 
 import ast
 import json

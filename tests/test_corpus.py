@@ -1,4 +1,4 @@
-"""The two packaged corpora: what their reviews promise to whoever trains on them."""
+"""The two packaged corpora: what training on their reviews relies on."""
 
 import json
 import re

@@ -309,7 +309,7 @@ def test_tuning_looks_at_validation_alone(films, random_encoder, tmp_path, monke
 
 
 def test_tfidf_reads_what_the_encoder_reads(films, random_encoder, tmp_path):
-    """The first words decide, and stand where the limit cuts them off: whoever reads the whole text has all right."""
+    """Only a classifier that reads beyond the limit can see the words that decide."""
     tokenizer = load_tokenizer(random_encoder)
     texts = ["a  warm, funny film" + " and slow" * 200, "", "dull"]
     kept = cut(texts, tokenizer, 7)

@@ -143,6 +143,13 @@ def test_the_readme_gives_the_minutes_that_the_notebooks_give(path, notebook):
     assert f"| {run.replace('a minute', '60 s')} | {read} min |" in row
 
 
+def test_the_readme_and_notebook_00_give_the_same_reading_orders():
+    readme = re.findall(r"(?m)^\| ((?:know|want) .+?) \| (.+?) \|$", (ROOT / "README.md").read_text("utf-8"))
+    first = nbformat.read(PATHS[0], as_version=4)
+    listed = re.findall(r"(?m)^- \*\*You (.+?)\*\*: (.+)\.$", prose(first))
+    assert len(listed) == 3 and readme == listed
+
+
 def test_the_workspace_opens_them():
     workspace = json.loads((ROOT / "notebooks" / "side-by-side.jupyterlab-workspace").read_text("utf-8"))
     opened = [value["data"]["path"] for key, value in workspace["data"].items() if key.startswith("notebook:")]

@@ -39,6 +39,7 @@ def test_an_address_is_stamped_wherever_it_belongs(project):
     assert publish.repository(project) == "ada/words"
     readme = (project / "README.md").read_text(encoding="utf-8")
     assert "https://github.com/ada/words/actions/workflows/ci.yml/badge.svg" in readme
+    assert "```\ngit clone https://github.com/ada/words\ncd words\nmake lab" in readme
     for path in series.notebooks(root=project):
         header, colab = nbformat.read(path, as_version=4).cells[:2]
         link = f"https://colab.research.google.com/github/ada/words/blob/main/notebooks/{path.name}"

@@ -117,7 +117,7 @@ def test_a_mixed_model_finds_the_same_variances():
 
 
 def test_the_multibootstrap_finds_the_same_error():
-    """Sellam et al. 2022, "The MultiBERTs", section 4: seeds and examples are drawn anew, with replacement.
+    """Sellam et al. 2022, "The MultiBERTs", section 4: seeds and examples are resampled, with replacement.
 
     It counts the interaction about three times, so the two are compared where that is small.
     """

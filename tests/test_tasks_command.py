@@ -1,4 +1,4 @@
-"""`python -m tools.tasks` trains every head of a task, keeps a row for each, and goes on where it was stopped."""
+"""`python -m tools.tasks` trains every head of a task, keeps a row for each, and resumes where it was stopped."""
 
 import json
 import os
@@ -149,15 +149,17 @@ def test_folds_test_every_text_once_and_train_on_the_others(quick, write, random
     for _, row in rows.iterrows():
         examples = np.array(json.loads(row["examples"]))
         assert len(examples) == 6 and row["accuracy"] == pytest.approx(np.mean(examples[:, 0] == examples[:, 1]))
-    bench = tasks.Bench("documents", tasks.take(tasks.load("documents", call[1]), 18, 3), random_encoder, 1, 3)
-    bench.use(1)
-    assert len(bench.rows["train"]) == 12 and not {id(r) for r in bench.rows["train"]} & {
-        id(r) for r in bench.rows["test"]
+    experiment = tasks.TaskExperiment(
+        "documents", tasks.take(tasks.load("documents", call[1]), 18, 3), random_encoder, 1, 3
+    )
+    experiment.use(1)
+    assert len(experiment.rows["train"]) == 12 and not {id(r) for r in experiment.rows["train"]} & {
+        id(r) for r in experiment.rows["test"]
     }
 
 
 def test_cached_vectors_are_those_of_each_text_alone(random_encoder):
-    rows = tasks.Bench(
+    rows = tasks.TaskExperiment(
         "documents", {"train": list(rows_of("documents")), "test": [{"text": "a film", "label": 0}]}, random_encoder, 1
     ).every["train"]
     model = DocumentCNN.from_encoder(random_encoder)
@@ -166,3 +168,20 @@ def test_cached_vectors_are_those_of_each_text_alone(random_encoder):
         with torch.no_grad():
             hidden = model.embed(torch.from_numpy(row["input_ids"]), mask) * mask[..., None]
         np.testing.assert_allclose(row["hidden"].astype("float32"), hidden, atol=2e-3)  # half precision
+
+
+def test_gradients_are_those_of_the_package(random_encoder):
+    rows = list(rows_of("documents", 4))
+    bench = tasks.Bench("documents", {"train": rows, "test": rows}, random_encoder, 1)
+    gradients = []
+    for make in (DocumentCNN, tasks.Reader):
+        torch.manual_seed(0)
+        model = make.from_encoder(random_encoder, dropout=0.0).train()
+        batch = {name: torch.from_numpy(array) for name, array in tasks.data.collate(bench.every["train"]).items()}
+        torch.manual_seed(0)
+        found = model(hidden=torch.randn(*batch.pop("input_ids").shape, 32), **batch)
+        found.loss.backward()
+        gradients.append([found.loss, *(p.grad for p in [*model.convs.parameters(), *model.classifier.parameters()])])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    assert all(gradient.abs().max() > 0 for gradient in gradients[0])

@@ -13,7 +13,7 @@ from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
-from tools import publish, series
+from tools import publish, reading, series, solutions
 from tools.publish import COLAB, GITHUB
 
 LINK = re.compile(r"\[Open in Colab\]\([^)]*\)\n\n")
@@ -23,17 +23,33 @@ NUMBERED = re.compile(r"[Nn]otebooks?\s+\d\d(?:(?:,|\s+and|\s+or|\s+to)\s+\d\d)*
 
 
 def read(text: str) -> nbformat.NotebookNode:
-    """A notebook as the book shows it: without what only Colab needs, its pictures with their alternative text."""
+    """A notebook as the book shows it: without what only Colab needs, its pictures with their alternative text.
+
+    The solutions to its exercises follow, folded away.
+    """
     notebook = nbformat.reads(text, as_version=4)
     notebook.cells = [cell for cell in notebook.cells if "colab" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = LINK.sub("", cell.source)
         for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):
+                output.data["text/html"] = reading.align(output.data["text/html"])
             alt = output.get("metadata", {}).get("image/png", {}).get("alt")
             if alt:
                 cell.metadata["mystnb"] = {"image": {"alt": alt}}  # of the cell: myst-nb has none for an output
+    number = re.match(r"# (\d\d) ", notebook.cells[0].source)
+    if number and (page := solutions.page(series.notebooks([number[1]])[0])).exists():
+        notebook.cells.append(nbformat.v4.new_markdown_cell(folded(page.read_text(encoding="utf-8"))))
     return notebook
+
+
+def folded(page: str) -> str:
+    """A page of solutions as MyST: one box per exercise, closed until the reader opens it."""
+    beginning = re.findall(r"(?ms)^```python\n.*?^```$", page.split("## Exercise")[0])
+    parts = {"The cell that the solutions share": beginning[0]} if beginning else {}
+    parts |= {f"Exercise {number}: a solution": text for number, text in solutions.sections(page).items()}
+    return "\n\n".join(f":::::{{dropdown}} {title}\n{text}\n:::::" for title, text in parts.items())
 
 
 def addresses(repo: str) -> dict:
@@ -80,12 +96,29 @@ def cited(text: str):
     return [(match, (match[1] + match[2]).lower()) for match in CITED.finditer(text)]
 
 
+def terms(glossary: str) -> dict[str, str]:
+    """The terms of the glossary, in lower case -> their places on its page."""
+    return {term.lower(): nodes.make_id(term) for term in re.findall(r"(?m)^### (.+)$", glossary)}
+
+
+def a_term(terms) -> re.Pattern:
+    """Matches any of the terms, the longest first, and their plurals."""
+    longest_first = sorted(map(re.escape, terms), key=len, reverse=True)
+    return re.compile(rf"\b({'|'.join(longest_first)})s?\b", re.IGNORECASE)
+
+
 class LinkWords(SphinxPostTransform):
-    """Authors with a year lead to the bibliography, and "notebook 07" to that notebook."""
+    """Authors with a year lead to the bibliography, "notebook 07" to that notebook, and a term to the glossary.
+
+    A term leads there where a notebook uses it first.
+    """
 
     default_priority = 20
 
     def run(self, **_):
+        self.terms = terms((series.ROOT / "notebooks" / "glossary.md").read_text(encoding="utf-8"))
+        self.a_term = a_term(self.terms)
+        self.unused = set(self.terms) if re.match(r"\d\d_", self.env.docname) else set()
         for paragraph in self.document.findall(nodes.paragraph):
             join_texts(paragraph)
         for text in list(self.document.findall(nodes.Text)):
@@ -93,6 +126,8 @@ class LinkWords(SphinxPostTransform):
                 continue
             parts, end = [], 0
             for words, page, place in sorted(self.targets(text), key=lambda target: target[0].start()):
+                if words.start() < end:  # a term within a citation
+                    continue
                 parts.append(nodes.Text(text[end : words.start()]))
                 label = nodes.Text(words[0])
                 parts.append(make_refnode(self.app.builder, self.env.docname, page, place, label))
@@ -112,10 +147,15 @@ class LinkWords(SphinxPostTransform):
             for number in re.compile(r"\d\d").finditer(text, *numbers.span()):
                 if number[0] in pages:
                     yield number, pages[number[0]], ""
+        for words in self.a_term.finditer(text):
+            term = words[1].lower()
+            if term in self.unused:
+                self.unused.remove(term)
+                yield words, "glossary", self.terms[term]
 
 
 def join_texts(paragraph) -> None:
-    """Make one node of neighbouring texts: the parser splits them at each end of a line, in midst of a citation."""
+    """Make one node of neighbouring texts: the parser splits them at each end of a line, even within a citation."""
     children = []
     for are_texts, group in groupby(paragraph.children, lambda node: isinstance(node, nodes.Text)):
         together = list(group)
@@ -149,7 +189,7 @@ class LinkSpellings(SphinxTransform):
 
 
 class NameBadges(SphinxTransform):
-    """The README's table has badges from Colab's own site; the book, which asks no site for anything, a word."""
+    """Replace the README's badges, which are on Colab's site, by a word: the book loads nothing from other sites."""
 
     default_priority = 400
 

@@ -59,12 +59,14 @@ def in_citation(text: str, repo: str) -> str:
 
 
 def in_readme(text: str, repo: str) -> str:
-    """The state of the tests, and in the table a badge for each notebook."""
+    """How to clone it, the state of the tests, and in the table a badge for each notebook."""
 
     def row(found: re.Match) -> str:
         link = f"{COLAB}/github/{repo}/blob/main/{found[3]}"
         return f"{found[1]} [![Open {found[2]} in Colab]({BADGE})]({link})" if repo else found[1]
 
+    clone = f"git clone {GITHUB}/{repo}\ncd {repo.partition('/')[2]}\n" if repo else ""
+    text = re.sub(r"(<!-- commands -->\n```\n)(?:git clone .*\ncd .*\n)?", lambda found: found[1] + clone, text)
     tests = f"{GITHUB}/{repo}/actions/workflows/ci.yml"
     badges = f"[![The tests' state]({tests}/badge.svg)]({tests})\n" if repo else ""
     text = re.sub(r"(?s)(<!-- badges -->\n).*?(<!-- / -->)", lambda found: found[1] + badges + found[2], text)

@@ -4,6 +4,7 @@ RESULTS becomes two files: heads.csv, a row for each cell, and predictions.parqu
 with --challenge a third, log_odds.parquet: what two-class models say of validation, test and the challenge set.
 With --tune: tuning.csv, a row for each setting of each head, tried on validation; later runs take the best ones.
 Started again, the command goes on with the cells that are missing; started twice, the two share the work.
+With --ray a process for each GPU or CPU of a cluster shares it; all must see the files under the same names.
 """
 
 import argparse
@@ -52,8 +53,9 @@ def parse(argv: list[str] | None):
     parser.add_argument("--challenge", action="store_true", help="score the challenge set, too (two classes only)")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER, help="embedded, a folder or a Hub id")
     parser.add_argument("--bf16", action="store_true", help="half precision: on some hardware twice as fast, or more")
-    parser.add_argument("--replace", action="store_true", help="train cells of other recipes anew")
+    parser.add_argument("--replace", action="store_true", help="train cells of other recipes again")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder to write to (default: results)")
+    parser.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster, or 'local' for one on this machine")
     args = parser.parse_args(argv)
     if len(args.seeds) not in (1, len(args.regimes)):
         parser.error(f"--seeds takes one number, or one for each of the {len(args.regimes)} regimes")
@@ -160,8 +162,8 @@ def share(jobs: list[Job], folder: Path, encoder: str) -> None:
         print(f"{elsewhere} of them are with another process; if that one is stopped, start this one again.")
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+def plan(args) -> tuple[list[Job], Store, str]:
+    """(all that was asked for, done or not; where it is stored; the encoder's name in the results)."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     encoder = encoder_identity(args.encoder)
@@ -173,8 +175,18 @@ def main(argv: list[str] | None = None) -> None:
     experiments = make_experiments(args)
     for dataset, (experiment, _) in experiments.items():
         store.check_test(dataset, encoder, experiment.splits["test"])
-    jobs = (tuning_jobs if args.tune else jobs_of_cells)(args, store, experiments, encoder)
-    share(jobs, args.results, encoder)
+    return (tuning_jobs if args.tune else jobs_of_cells)(args, store, experiments, encoder), store, encoder
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    jobs, store, encoder = plan(args)
+    if args.ray:
+        from companion.study.ray import spread
+
+        spread(args, args.ray)
+    else:
+        share(jobs, args.results, encoder)
     rows = recipes.read_tuning(store.tuning) if args.tune else store.read()
     rows = rows[rows["encoder"] == encoder]
     print(

@@ -30,7 +30,7 @@ from companion.study.splits import cut, prepare, stratified_sample
 from companion.study.vectors import CachedVectors, padded
 
 SCORED = ("validation", "test", "challenge")
-pretrained = lru_cache(maxsize=1)(load_pytorch_encoder)  # loaded once; whoever trains it takes a copy
+pretrained = lru_cache(maxsize=1)(load_pytorch_encoder)  # loaded once; training works on a copy
 
 
 class Experiment:
@@ -177,7 +177,7 @@ def train_cnn(experiment: Experiment, seed: int = 0) -> tuple[BertCNN, np.ndarra
 
 
 def encoder_identity(name: str) -> str:
-    """A name and the start of the weights' checksum: an encoder trained anew under the old name is another one."""
+    """A name and the start of the weights' checksum: a retrained encoder counts as another one."""
     checksum = hashlib.sha256()
     for part in sorted(find_encoder(name).glob("*.safetensors")):  # large encoders have several
         checksum.update(part.read_bytes())

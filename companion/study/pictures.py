@@ -28,7 +28,8 @@ def forest(panels: dict, rivals: dict, names: dict, apart=()):
         for ax, (title, table) in zip(row, panels.items(), strict=True):
             for number, (rival, label) in enumerate(rivals.items()):
                 found = table[table["rival"].eq(rival) & table["dataset"].isin(part)]
-                places = found["dataset"].map(part.index) + 0.22 * (number - (len(rivals) - 1) / 2)
+                shift = 0.22 * (number - (len(rivals) - 1) / 2)
+                places = [part.index(dataset) + shift for dataset in found["dataset"]]
                 ax.hlines(places, 100 * found["low"], 100 * found["high"], color=display.PALETTE[number], lw=2)
                 ax.plot(
                     100 * found["difference"], places, "os^D"[number], color=display.PALETTE[number], ms=6, label=label

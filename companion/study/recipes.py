@@ -56,7 +56,9 @@ GRID: dict[str, dict[str, tuple]] = {  # four settings for each classifier; the 
     "trained": {"head_rate": (1e-3, 3e-4), "dropout": (0.1, 0.5)},
     "tfidf": {"regression_c": (10.0, 1.0), "ngrams": (2, 1)},
 }
-SHORTER: dict[str, dict] = {"fine-tuned": {"examples": 2000, "min_updates": 200}}  # tune it on less
+SHORTER: dict[str, dict] = {  # a fine-tuned encoder is tuned on less
+    "fine-tuned": {"examples": 2000, "min_updates": 200}
+}
 TUNING_SEED = 1000  # outside the reported seeds
 
 

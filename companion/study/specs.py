@@ -60,7 +60,7 @@ HEADS = {
     "max": Spec("their maximum", options={"pool": "strongest"}, rival=True),
     "mlp": Spec("a parameter-matched MLP on the mean", "Pooled", {"hidden_units": MATCHED}, rival=True),
     "token_mlp": Spec(
-        "a parameter-matched dense ReLU layer per token and max pooling",
+        "`token_mlp`, a dense ReLU layer per token followed by max pooling",
         "CNN",
         {"kernel_sizes": (1,), "num_filters": MATCHED},
         rival=True,

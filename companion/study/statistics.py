@@ -1,6 +1,6 @@
 """How sure are we? Intervals, tests and a verdict for two classifiers on the same examples, in closed form.
 
-Predictions are arrays (S, N): S seeds, each trained anew, on the same N test examples with labels (N,).
+Predictions are arrays (S, N): S seeds, each trained separately, on the same N test examples with labels (N,).
 Seeds and examples are both random: other seeds and other examples would have given another score.
 """
 

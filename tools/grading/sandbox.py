@@ -112,7 +112,7 @@ def enter(argv: list[str], limits: Limits, shared: Path, copy: Path, package: Pa
 
 @functools.cache
 def missing() -> str:
-    """Empty if a system of its own can be had here; otherwise why not."""
+    """Empty if this machine can isolate a process; otherwise the reason."""
     needed = "unshare", "pivot_root", "setpriv", "prlimit", "mount"
     if sys.platform != "linux" or not all(map(which, needed)):
         return WHY_NOT
