@@ -1,4 +1,4 @@
-# Two commands: `make lab` to read, `make run` to run. Both set up .venv first, once.
+# Two commands: `make lab` to read, `make run` to run. Both set up .venv first, once. `make help` lists all.
 WINDOWS := $(filter Windows_NT,$(OS))
 PYTHON ?= $(if $(WINDOWS),python,python3)
 PY := .venv/$(if $(WINDOWS),Scripts/python.exe,bin/python)
@@ -14,22 +14,32 @@ export IN_CLASS
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
-.PHONY: help lab run book test check sync publish coursework grade benchmark colab offline-bundle
+.PHONY: help lab run book test gpu check sync pictures publish coursework grade benchmark offline-bundle newest colab hub links
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make lab        open the series in JupyterLab (workspace side-by-side: 03, 04 and 05 in split view)"
-	@echo "make run        execute the whole series, and print a table"
-	@echo "make book       the series as a web book: build/book/index.html (IN_CLASS=yes: with the teacher's pages)"
-	@echo "make test       all tests, the notebooks' outputs included (JOBS=$(JOBS) at a time)"
-	@echo "make check      lint and format"
-	@echo "make sync       copy the definitions that notebooks show from the package"
-	@echo "make publish    stamp the repository's address into badges and Colab cells: REPO=owner/name"
-	@echo "make coursework build the students' version of the assignments; INTO=folder: a course of your own, to be kept private"
-	@echo "make grade      grade a folder of coursework: SUBMISSIONS=folder, with STUDENT/ASSIGNMENT.ipynb (OPTIONS=--help)"
-	@echo "make benchmark  what the CNN head costs, what grouping and caching save, the four variants side by side"
-	@echo "make colab      execute the series on Colab's versions: COLAB_PYTHON=python3.13, where uv does not find one"
-	@echo "make offline-bundle  one folder to install from without a network: BUNDLE=folder"
+	@echo "Read"
+	@echo "  make lab             the series in JupyterLab (workspace side-by-side: PyTorch beside Keras and the functions)"
+	@echo "  make book            the series as a web book: build/book/index.html (IN_CLASS=yes: with the teacher's pages)"
+	@echo "  make run             execute the whole series, and print a table of times"
+	@echo "Teach"
+	@echo "  make coursework      the students' version of the assignments; INTO=folder: a private course of your own"
+	@echo "  make grade           grade a folder of submissions: SUBMISSIONS=folder, with STUDENT/ASSIGNMENT.ipynb (OPTIONS=--help)"
+	@echo "Change (CONTRIBUTING.md)"
+	@echo "  make check           lint, format and types; that notebooks show what the package says; the workflows' form"
+	@echo "  make test            all tests, and every notebook's outputs (JOBS=$(JOBS) at a time)"
+	@echo "  make gpu             the tests that need a GPU, which make test skips"
+	@echo "  make sync            copy the definitions that notebooks show from the package"
+	@echo "  make pictures        take the README's screenshots again"
+	@echo "  make benchmark       what the CNN head costs, what grouping and caching save, the four variants side by side, rates"
+	@echo "Share"
+	@echo "  make publish         stamp the address of your copy into badges and links to Colab: REPO=owner/name"
+	@echo "  make offline-bundle  one folder to install from without a network: BUNDLE=folder"
+	@echo "Once a week, in an environment of its own or with a network"
+	@echo "  make newest          all tests on the newest releases of every package (.venv-newest)"
+	@echo "  make colab           the series on Colab's versions: COLAB_PYTHON=python3.13, where uv does not find one"
+	@echo "  make hub             the four spellings with an encoder from the Hub: HUB=owner/name"
+	@echo "  make links           follow every link to another site"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or later is needed: make PYTHON=python3.11')"
@@ -42,7 +52,7 @@ lab: $(READY)
 	$(PY) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
 
 run: $(READY)
-	$(PY) tools/series.py run
+	$(PY) -m tools.series run
 
 book: $(READY)
 	$(PY) -m sphinx -q -E -n -W --keep-going -d build/doctrees notebooks build/book
@@ -55,18 +65,27 @@ test: $(READY)
 	$(PYTEST) tests
 	OMP_NUM_THREADS=1 $(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout 300 $(NOTEBOOKS)
 
+gpu: $(READY)
+	COMPANION_GPU=1 $(PY) -m pytest -q -m gpu tests
+
 check: $(READY)
 	$(PY) -m ruff check $(CODE)
 	$(PY) -m ruff format --check $(CODE)
+	$(PY) -m mypy
+	$(PY) -m tools.series sync --check
+	$(PY) -m check_jsonschema --quiet --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*)
 
 sync: $(READY)
-	$(PY) tools/series.py sync
+	$(PY) -m tools.series sync
+
+pictures: $(READY)
+	KEEP_PICTURES=yes $(PY) -m pytest -q tests/test_book.py tests/test_jupyterlab.py -k "pictures or workspace"
 
 publish: $(READY)
-	$(PY) tools/series.py publish "$(REPO)"
+	$(PY) -m tools.publish "$(REPO)"
 
 coursework: $(READY)
-	$(PY) tools/coursework.py $(if $(INTO),export "$(INTO)" $(if $(SEED),--seed "$(SEED)"),build)
+	$(PY) -m tools.coursework $(if $(INTO),export "$(INTO)" $(if $(SEED),--seed "$(SEED)"),build)
 
 grade: $(READY)
 	$(if $(SUBMISSIONS)$(findstring --help,$(OPTIONS)),,$(error Say which folder: make grade SUBMISSIONS=folder))
@@ -74,9 +93,23 @@ grade: $(READY)
 
 benchmark: $(READY)
 	$(PY) -m tools.benchmark
+	$(PY) -m tools.rates
 
 colab: $(READY)
-	$(PY) tools/colab.py $(if $(COLAB_PYTHON),--python $(COLAB_PYTHON))
+	$(PY) -m tools.colab $(if $(COLAB_PYTHON),--python $(COLAB_PYTHON))
 
 offline-bundle: $(READY)
-	$(PY) tools/offline.py $(BUNDLE)
+	$(PY) -m tools.offline $(BUNDLE)
+
+NEWEST := $(subst .venv/,.venv-newest/,$(PY))
+newest:
+	$(PYTHON) -m venv .venv-newest
+	$(NEWEST) -m pip install --quiet --disable-pip-version-check --upgrade -e ".[dev]"
+	$(MAKE) test READY= PY=$(NEWEST)
+
+HUB ?= sentence-transformers/all-MiniLM-L6-v2
+hub: $(READY)
+	COMPANION_ENCODER=$(HUB) $(PY) -m tools.series run 03 04 05 06
+
+links: $(READY)
+	$(PY) -m tools.links

@@ -3,4 +3,4 @@
 Importing this package loads neither PyTorch nor TensorFlow: each framework is imported by the module that is about it.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

@@ -77,7 +77,7 @@ class Explanation:
             np.tile(np.array(ends, int), times),
             np.tile(np.array(words, object), times),
         ]
-        return np.rec.fromarrays(columns, names=FIELDS)
+        return np.rec.fromarrays(columns, names=FIELDS)  # type: ignore[call-overload]
 
     def ngrams(self, label: int, against: int | None = None) -> list[tuple[int, int, float]]:
         """(start, end, value) of each piece of text that filters read, in whole words, strongest first.
@@ -111,7 +111,7 @@ def whole_words(text: str, start: int, end: int) -> str:
 def explain(model, texts, labels=None, tokenizer=None, batch_size: int = 64):
     """An `Explanation` for each text, in order, one after the other: memory does not grow with their number.
 
-    model: any of the four variants: the PyTorch class, (params, encoder), the Keras class, the Keras graph.
+    model: any of the four variants: the PyTorch class, (params, encoder), the Keras class, the Keras graph. Or a Head.
     labels: the classes to explain, all of them by default. tokenizer: the encoder's own; the series' default if none
     is given.
     Jacovi et al. 2018, section 4. With `hidden_units` the split is gradient x input at the pooled features: the dense
@@ -126,13 +126,12 @@ def explain(model, texts, labels=None, tokenizer=None, batch_size: int = 64):
     for position, text in enumerate(texts):
         if not text.strip():
             raise ValueError(f"Text {position} is empty: there is nothing to read in it.")
-    head = _read_head(model)
+    head = model if isinstance(model, Head) else _read_head(model)
     classes = len(head.bias)
     labels = tuple(range(classes) if labels is None else labels)
     if wrong := [label for label in labels if label not in range(classes)]:
         raise ValueError(f"There is no class {wrong[0]}: the model has the classes 0 to {classes - 1}.")
-    given = tokenizer is not None
-    tokenizer = tokenizer if given else load_tokenizer()
+    given, tokenizer = tokenizer is not None, tokenizer or load_tokenizer()
     check_tokenizer(tokenizer, head.vocabulary, head.rows, given)
     return _explain(head, texts, labels, tokenizer, batch_size)
 
@@ -149,6 +148,12 @@ class Head:
     bias: np.ndarray  # (C,)
     hidden_weight: np.ndarray | None = None  # (H, K*F)
     hidden_bias: np.ndarray | None = None  # (H,)
+
+    def strongest(self, ids, mask):
+        """The value of each filter's strongest window, and the window's first token within the text: both (B, K*F)."""
+        maps = self.maps(ids, mask)
+        values, places = (np.concatenate([found(m, axis=1) for m in maps], axis=1) for found in (np.max, np.argmax))
+        return values, places - mask.argmax(axis=1)[:, None]  # texts begin after padding on the left
 
     def split(self, features):
         """Features (B, K*F) -> what each adds to each logit (B, C, K*F), and what is left, the bias (B, C)."""
@@ -228,18 +233,14 @@ def _explain(head, texts, labels, tokenizer, batch_size):
         order, found = np.argsort([len(text) for text in some], kind="stable"), {}
         for first in range(0, len(order), batch_size):
             places = order[first : first + batch_size].tolist()
-            batch = [some[place] for place in places]
-            found |= dict(zip(places, _explain_batch(head, batch, labels, tokenizer), strict=True))
+            found |= dict(zip(places, _explain_batch(head, [some[p] for p in places], labels, tokenizer), strict=True))
         yield from (found.pop(place) for place in range(len(some)))
 
 
 def _explain_batch(head, texts, labels, tokenizer):
     tokens = tokenizer(texts, padding=True, truncation=True, return_offsets_mapping=True, return_tensors="np")
-    first = tokens["attention_mask"].argmax(axis=1)[:, None]  # where each text begins: after padding on the left
-    maps = head.maps(tokens["input_ids"], tokens["attention_mask"])
-    features = np.concatenate([m.max(axis=1) for m in maps], axis=1)  # (B, K*F)
-    windows = np.concatenate([m.argmax(axis=1) for m in maps], axis=1) - first  # (B, K*F), tokens of the text
-    sizes = np.repeat(head.kernel_sizes, [m.shape[2] for m in maps])  # (K*F,)
+    features, windows = head.strongest(tokens["input_ids"], tokens["attention_mask"])  # (B, K*F)
+    sizes = np.repeat(head.kernel_sizes, features.shape[1] // len(head.kernel_sizes))  # (K*F,)
     values, bias = head.split(features)
     logits = bias + values.sum(axis=2)
     for row, text in enumerate(texts):

@@ -10,11 +10,11 @@ PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "r
 
 def is_count(value) -> bool:
     """Whether a value is a whole number of at least 1, Python's or NumPy's."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 class BertCNNConfig(PreTrainedConfig):
-    """Settings of a BERT-CNN. The defaults are the source article's, after Kim (2014, section 3.1).
+    """Settings of a BERT-CNN. The defaults are those of Kim (2014, section 3.1).
 
     kernel_sizes: widths of the convolutions' windows, in tokens.
     num_filters: filters (feature maps) for each kernel size.

@@ -108,6 +108,29 @@ def light_up(text: str, spans, title: str = "", rest=()) -> None:
     display({"text/html": page, "text/plain": plain.strip()}, raw=True)
 
 
+def names_html(text: str, spans, types, title: str = "") -> str:
+    """A text with its names highlighted, each followed by its type, as HTML.
+
+    spans: (type, start, end) in characters, none inside another. types: all types, in the order of their colours.
+    """
+    parts, place = [], 0
+    for kind, start, end in sorted(spans, key=lambda span: span[1]):
+        red, green, blue = (int(PALETTE[types.index(kind) % len(PALETTE)][i : i + 2], 16) for i in (1, 3, 5))
+        style = f"background: rgba({red}, {green}, {blue}, 0.25); border-bottom: 2px solid; color: inherit"
+        parts.append(html.escape(text[place:start]))
+        parts.append(f'<mark style="{style}">[{html.escape(text[start:end])} <sub>{html.escape(kind)}</sub>]</mark>')
+        place = end
+    return f"<p><b>{html.escape(title)}</b> {''.join(parts)}{html.escape(text[place:])}</p>"
+
+
+def show_names(text: str, spans, types, title: str = "") -> None:
+    """Show a text with its names highlighted, each followed by its type: `names_html`."""
+    from IPython.display import display
+
+    page = names_html(text, spans, types, title)
+    display({"text/html": page, "text/plain": html.unescape(re.sub(r"<.+?>", "", page)).strip()}, raw=True)
+
+
 def decision_rows(explanation, label: int, against: int, top: int = 5):
     """(the strongest n-grams as spans, the other rows) of why a text got `label` and not `against`.
 
@@ -145,7 +168,7 @@ def lit_figure(text: str, spans, width: int = 100):
     starts = [sum(map(len, lines[:i])) for i in range(len(lines))]
     strongest = max((abs(weight) for *_, weight in spans), default=0) or 1
     fig, ax = plt.subplots()
-    y = 0
+    y = 0.0
     for start, line in zip(starts, lines, strict=True):
         for place, letter in enumerate(line):
             ax.text(place + 0.5, y, letter, ha="center", va="bottom", family="monospace", fontsize=9)

@@ -131,7 +131,7 @@ def freeze_pooler(encoder):
 
 
 def load_keras_encoder(name: str = DEFAULT_ENCODER):
-    """The encoder as a `keras_hub.models.BertBackbone` in single precision.
+    """The encoder as a `keras_hub.models.BertBackbone`, in the precision that Keras is set to: single by default.
 
     Raises ValueError, with one sentence, for an encoder that is not a BERT, or has a setting that KerasHub lacks.
     """

@@ -34,12 +34,12 @@ def word_scores(model, texts, method: str, tokenizer=None, seed: int = 0) -> lis
         return [np.random.default_rng([seed, place]).random(len(row)) for place, row in enumerate(words)]
     if method == "occlusion":
         return window_falls(model, texts, [1] * len(texts), tokenizer)
-    pairs, found = _pairs(read_logits(model, words, tokenizer)), [None] * len(texts)
+    pairs, found = _pairs(read_logits(model, words, tokenizer)), [np.empty(0)] * len(texts)
     for places, inputs in _batches(words, tokenizer):
         inside = np.array([[-1 if word is None else word for word in row.word_ids] for row in inputs.encodings])
         if method == "filters":
             explanations = explain(model, [texts[place] for place in places], tokenizer=tokenizer)
-            scores = [_share(e, *pairs[place], inside.shape[1]) for e, place in zip(explanations, places, strict=True)]
+            scores = [_share(e, pairs[place], inside.shape[1]) for e, place in zip(explanations, places, strict=True)]
         else:
             scores = _look_inside(model, inputs, inside >= 0, torch.from_numpy(pairs[places]), method, tokenizer)
         for place, row, word in zip(places, scores, inside, strict=True):
@@ -118,8 +118,9 @@ def _batches(words, tokenizer, size: int = 32):  # (places, inputs) of texts of 
         yield places, tokenizer(rows, is_split_into_words=True, padding=True, return_tensors="pt")
 
 
-def _share(explanation, label: int, against: int, length: int) -> np.ndarray:
+def _share(explanation, pair: tuple[int, int], length: int) -> np.ndarray:
     """What each window adds, divided equally among its tokens of the text: (T,)."""
+    label, against = pair
     values, scores = explanation.values[label] - explanation.values[against], np.zeros(length)
     for (start, size), value in zip(explanation.read, values, strict=True):
         inside = start + np.flatnonzero(explanation.offsets[start : start + size].any(axis=1))  # not [CLS], not [SEP]

@@ -27,11 +27,14 @@ def loss_for(problem_type: str = "single_label_classification") -> keras.losses.
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def load_pretrained(name, build):
-    """A saved BERT-CNN as a Keras model; `build` makes one from an encoder's name and the head's settings."""
+def load_pretrained(name, build, source=None):
+    """A saved BERT-CNN as a Keras model; `build` makes one from an encoder's name and the head's settings.
+
+    source: the PyTorch class that has saved it, by default the sentence classifier.
+    """
     from companion import pytorch_class
 
-    saved = pytorch_class.BertCNN.from_pretrained(name)
+    saved = (source or pytorch_class.BertCNN).from_pretrained(name)
     model = build(str(name), **saved.config.head)
     for parameter, variable in head_twins(saved, model):
         copy(parameter, variable)

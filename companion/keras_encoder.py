@@ -90,7 +90,7 @@ def set_trainable_layers(model, flags: list[bool]):
 
 
 def from_pytorch(bert, name: str) -> BertEncoder:
-    """A `transformers.BertModel` as a Keras model in single precision.
+    """A `transformers.BertModel` as a Keras model, in the precision that Keras is set to: single by default.
 
     Raises ValueError, with one sentence, for a setting that has no counterpart in KerasHub.
     """
@@ -118,7 +118,6 @@ def from_pytorch(bert, name: str) -> BertEncoder:
         dropout=config.hidden_dropout_prob,
         max_sequence_length=config.max_position_embeddings,
         num_segments=config.type_vocab_size,
-        dtype="float32",
     )
     for parameter, variable in twins(bert, encoder):
         copy(parameter, variable)
@@ -138,8 +137,8 @@ def twins(bert, backbone) -> list:
     parameters, pairs = dict(bert.named_parameters()), []
     for variable in backbone.weights:
         name = variable.path
-        for theirs, ours in BERT_NAMES.items():
-            name = name.replace(theirs, ours)
+        for keras_name, bert_name in BERT_NAMES.items():
+            name = name.replace(keras_name, bert_name)
         pairs.append((name, variable))
     if {name for name, _ in pairs} != set(parameters):
         raise ValueError("The models differ: their encoders have not the same layers.")

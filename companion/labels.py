@@ -64,11 +64,10 @@ def unify(splits: dict, name: str) -> dict:
     classes = known["train"] if "train" in known else list(dict.fromkeys(chain(*known.values())))
     feature, found = datasets.ClassLabel(names=classes), {}
     for split, labels in rows.items():
-        numbers = match(used[split], classes, f"split '{split}' of '{name}'")
-        ids = [[numbers[label] for label in row] for row in labels]
-        found[split] = replace(
-            splits[split], ids if several else sum(ids, []), datasets.List(feature) if several else feature
-        )
+        number = match(used[split], classes, f"split '{split}' of '{name}'")
+        ids = [[number[label] for label in row] for row in labels]
+        values, kind = (ids, datasets.List(feature)) if several else (list(chain(*ids)), feature)
+        found[split] = replace(splits[split], values, kind)
     return found
 
 

@@ -60,7 +60,7 @@ class BertCNN(PreTrainedModel):
     def from_pretrained(cls, name="classifier", *args, **kwargs):
         """A saved BERT-CNN: a folder, a Hub id, or "classifier", the ready-made one in this package."""
         loaded = super().from_pretrained(find_encoder(name) if name in PACKAGED else name, *args, **kwargs)
-        freeze_pooler((loaded[0] if isinstance(loaded, tuple) else loaded).encoder)  # loading has thawed it
+        freeze_pooler((loaded[0] if isinstance(loaded, tuple) else loaded).encoder)  # loading makes it trainable
         return loaded
 
     def embed(self, input_ids, attention_mask):

@@ -1,11 +1,16 @@
 """Fine-tune a BERT-CNN and report how well it does on test data, with `transformers.Trainer` or with Keras's `fit`.
 
-    python examples/train.py pytorch ../shared/data/cornell-movie-review-data/rotten_tomatoes
+    python examples/train.py pytorch cornell-movie-review-data/rotten_tomatoes
     python examples/train.py keras matinee --epochs 5
     python examples/train.py pytorch my_folder --text review --label sentiment --out model
+    accelerate launch --num_processes 2 examples/train.py pytorch matinee    # on two GPUs
+    ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 examples/train.py pytorch matinee
 
 Any dataset with the splits train and test will do: "matinee", a folder, a Hub id. `--frozen` trains the head alone.
 The labels decide what is learned: one class per text (accuracy), lists of classes (micro F1), or numbers (R2).
+Several processes share each batch of `--batch-size` texts and take the steps that one process would take with it; only
+their dropout differs, since each draws its own random numbers. (The last command runs on CPUs: without `--multi_gpu`
+accelerate starts one process there.)
 """
 
 import argparse
@@ -32,9 +37,13 @@ METRICS = {  # problem type -> the metric's name, and what to compute from label
 
 
 def build(args, config):
-    """The model; with `--frozen` its encoder stays as it is."""
+    """The model, whose new head is the same in every run; with `--frozen` its encoder stays as it is."""
     if args.framework == "pytorch":
+        from transformers import set_seed
+
         from companion.pytorch_class import BertCNN
+
+        set_seed(0)
     else:
         from companion.keras_class import BertCNN
         from companion.quiet import keras
@@ -50,19 +59,29 @@ def build(args, config):
 
 def train_pytorch(model, args, encoded, tokenizer):
     """(a function that saves the trained model, one that returns the test split's logits (N, C))."""
+    import torch
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+    from transformers.trainer_pt_utils import LengthGroupedSampler
 
-    trainer = Trainer(
+    class SeededOrder(Trainer):
+        """Batches of about equal length, in an order that every process draws alike."""
+
+        def _get_train_sampler(self, train_dataset=None):
+            order = torch.Generator().manual_seed(self.args.seed)
+            return LengthGroupedSampler(args.batch_size, lengths=encoded["train"]["length"], generator=order)
+
+    trainer = SeededOrder(
         model,
         TrainingArguments(
             tempfile.mkdtemp(),
             num_train_epochs=args.epochs,
-            per_device_train_batch_size=32,
-            per_device_eval_batch_size=128,
+            per_device_train_batch_size=args.batch_size,
+            per_device_eval_batch_size=4 * args.batch_size,
+            accelerator_config={"split_batches": True},  # a batch is shared by the processes
             learning_rate=args.learning_rate,
             warmup_steps=50,
-            train_sampling_strategy="group_by_length",
             dataloader_pin_memory=False,
+            logging_steps=args.log_steps,
             save_strategy="no",
             report_to="none",
         ),
@@ -75,11 +94,7 @@ def train_pytorch(model, args, encoded, tokenizer):
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
 
-    def logits():
-        trainer.args.train_sampling_strategy = "random"  # otherwise the test rows would come in another order
-        return trainer.predict(encoded["test"]).predictions
-
-    return save, logits
+    return save, lambda: trainer.predict(encoded["test"]).predictions
 
 
 def train_keras(model, args, encoded, tokenizer):
@@ -87,11 +102,22 @@ def train_keras(model, args, encoded, tokenizer):
     from companion.keras_class import loss_for
     from companion.quiet import keras
 
-    batches = keras_batches(encoded["train"], tokenizer, seed=0)
+    batches = keras_batches(encoded["train"], tokenizer, args.batch_size, seed=0)
     rate = keras.optimizers.schedules.PolynomialDecay(args.learning_rate, len(batches) * args.epochs, 0.0)
     model.compile(keras.optimizers.AdamW(rate, clipnorm=1.0), loss_for(args.problem_type))
     model.fit(batches, epochs=args.epochs, verbose=2)
     return model.save, lambda: model.predict(keras_batches(encoded["test"], tokenizer, batch_size=128), verbose=0)
+
+
+def check_processes(args) -> None:
+    """Raises ValueError, before any work, for a batch that the processes cannot share."""
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    if args.batch_size < 1 or args.batch_size % processes or args.log_steps < 1:
+        raise ValueError(
+            f"--batch-size must be a multiple of the number of processes ({processes}), and --log-steps at least 1."
+        )
+    if processes > 1 and args.framework == "keras":
+        raise ValueError("Several processes train the PyTorch model only; start Keras without accelerate.")
 
 
 def check_out(path: Path, framework: str) -> None:
@@ -135,6 +161,9 @@ def main():
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--batch-size", type=int, default=32, help="texts per step, of all processes together")
+    parser.add_argument("--dropout", type=float, default=0.5, help="the head's dropout")
+    parser.add_argument("--log-steps", type=int, default=500, help="PyTorch: print the mean loss of so many steps")
     parser.add_argument("--frozen", action="store_true", help="leave the encoder as it is")
     parser.add_argument("--out", type=Path, help="where to save the model: a folder, or for Keras a file NAME.keras")
     args = parser.parse_args()
@@ -142,6 +171,7 @@ def main():
     try:  # all that can be known before training is checked before it
         if args.epochs < 1 or not args.learning_rate > 0:
             raise ValueError("--epochs must be at least 1, and --learning-rate more than 0.")
+        check_processes(args)
         splits = load_dataset(args.dataset, args.text, args.label)
         if missing := [split for split in ("train", "test") if split not in splits]:
             listed = ", ".join(splits)
@@ -153,17 +183,26 @@ def main():
         if args.out:
             check_out(args.out, args.framework)
         tokenizer = load_tokenizer(args.encoder)
-        model = build(args, {"id2label": dict(enumerate(names)), "problem_type": args.problem_type})
+        config = {"id2label": dict(enumerate(names)), "problem_type": args.problem_type, "dropout": args.dropout}
+        model = build(args, config)
     except ValueError as error:
         sys.exit(f"train.py: {error}")
     encoded = {name: encode(splits[name], tokenizer) for name in ("train", "test")}
     train = {"pytorch": train_pytorch, "keras": train_keras}[args.framework]
     save_model, predict = train(model, args, encoded, tokenizer)
-    if args.out:
+    first = os.environ.get("RANK", "0") == "0"  # of several processes, the first saves and reports
+    if args.out and first:
         save(save_model, args.out)
+    logits = np.asarray(predict())
+    if first:
+        report(args, encoded, logits)
+
+
+def report(args, encoded, logits) -> None:
+    """Print the metric on the test split beside that of a constant answer."""
     name, metric = METRICS[args.problem_type]
     learned, labels = (np.array(encoded[split]["label"]) for split in ("train", "test"))
-    value = metric(labels, np.asarray(predict()))
+    value = metric(labels, logits)
     if args.problem_type == "single_label_classification":
         majority = np.bincount(labels).max() / len(labels)
         print(f"{args.dataset}: test {name} {value:.1%}; always the most frequent class: {majority:.1%}")

@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the API's docstrings need the frameworks, but no GPU
 
 import companion  # noqa: E402
-from tools import book, series  # noqa: E402
+from tools import book, publish  # noqa: E402
 
 project = "BERT + CNN"
 author = "The BERT + CNN series' authors"
@@ -25,6 +25,7 @@ extensions = [
     "sphinxcontrib.bibtex",
     "tools.book",
     "tools.box",
+    "tools.reading",
 ]
 # Only what is named here gets in: the course's source, with its solutions, stays out whatever is added to it.
 include_patterns = ["*.md", "[0-9][0-9]_*.ipynb"]
@@ -51,7 +52,7 @@ nitpick_ignore_regex = [("py:.*", r"(?!companion\b).*")]  # other projects' name
 bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "plain"
 
-copybutton_selector = "div:not(.output) > div.highlight pre"  # code, not what came out of it
+copybutton_selector = "div:not(.output) > div.highlight pre"  # code, not its output
 
 classifier = str(ROOT / "companion" / "assets" / "classifier")  # answers in the box on some pages
 
@@ -62,12 +63,7 @@ html_static_path = ["book.css", "book/bert_cnn.js", "book/box.js"]
 html_css_files = ["book.css"]
 html_sourcelink_suffix = ""
 html_show_search_summary = False  # it would fetch pages, which a browser forbids where they are files
-html_theme_options = {
-    "repository_url": f"https://github.com/{series.repository()}",
-    "repository_branch": "main",
-    "path_to_docs": "notebooks",
-    "use_repository_button": True,
-    "launch_buttons": {"colab_url": book.COLAB},
+html_theme_options = book.addresses(publish.repository()) | {
     "show_toc_level": 2,
     "footer_content_items": ["copyright"],
     "navbar_persistent": [],  # the search stands in the sidebar

@@ -8,7 +8,9 @@ import tempfile
 from pathlib import Path
 
 CACHE = tempfile.mkdtemp(prefix="companion-tests-")
-os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TOKENIZERS_PARALLELISM": "false"}
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TOKENIZERS_PARALLELISM": "false"}
+if os.environ.get("COMPANION_GPU") != "1":  # test_gpu.py alone wants to see one
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": CACHE}  # no test needs the network, or leaves traces
 os.environ.pop("COMPANION_ENCODER", None)

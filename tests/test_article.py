@@ -1,4 +1,4 @@
-"""The source article's three samples: bert-base-uncased by its name, inputs (2, 512), logits (2, 2).
+"""The three snippets the series started from: bert-base-uncased by its name, inputs (2, 512), logits (2, 2).
 
 The real encoder needs the network. A random one of its size, in the Hub's cache under its name, goes the same way.
 """
@@ -55,7 +55,7 @@ def test_the_three_samples(bert_base):
 
     model = BertCNN.from_encoder(NAME)
     for name in ("embeddings.LayerNorm.weight", "encoder.layer.11.output.dense.weight"):
-        assert torch.equal(model.encoder.get_parameter(name), bert_base[name])  # loaded, not made anew
+        assert torch.equal(model.encoder.get_parameter(name), bert_base[name])  # loaded, not initialized
     with torch.no_grad():
         expected = model(input_ids, mask).logits.numpy()
         params, encoder = pytorch_functional.from_model(model)

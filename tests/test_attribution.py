@@ -81,7 +81,7 @@ def test_words_are_whole_where_tokens_are_pieces():
 def test_dead_filters_read_nothing(random_encoder):
     model = BertCNN.from_encoder(random_encoder)
     with torch.no_grad():
-        model.convs[0].bias[:10] = -1000  # nothing can wake these
+        model.convs[0].bias[:10] = -1000  # these never fire
     explanation = next(explain(model, "a warm film .", tokenizer=load_tokenizer(random_encoder)))
     assert set(range(10)) <= set(explanation.dead.tolist())
     assert not set(explanation.dead.tolist()) & set(explanation.contributions["filter"].tolist())

@@ -1,5 +1,6 @@
 """The web book, as a reader opens it: built without a warning, from a folder, in a browser with no network."""
 
+import itertools
 import os
 import re
 import runpy
@@ -14,14 +15,14 @@ from pybtex.database import parse_file
 
 from companion.encoders import load_tokenizer
 from companion.pytorch_class import BertCNN
-from tests.browser import CHROMIUM, open_browser
-from tools import book, box, series
+from tests.browser import CHROMIUM, assert_kept, open_browser, take_picture
+from tools import book, box, publish, reading, series
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = [path.stem for path in series.notebooks()]
 COURSE = ROOT / "notebooks" / "coursework"
 TEACHING = [f"coursework/{name}" for name in ("README", "grading") if (COURSE / f"{name}.md").exists()]
-PAGES = ["index", *NOTEBOOKS, *TEACHING, "spellings", "api", "bibliography", "search"]
+PAGES = ["index", *NOTEBOOKS, *TEACHING, "spellings", "glossary", "api", "checked", "bibliography", "search"]
 PHONE = {"width": 390, "height": 844}
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; apt-get install chromium")
 
@@ -118,7 +119,9 @@ def test_a_spelling_chosen_once_is_chosen_on_every_page(built, page):
     page.locator('label[data-sync-id="functional"]').nth(2).click()
     assert shown("functional") == [True] * 5
     page.goto((built / "api.html").as_uri())
-    assert shown("functional") == [True] and page.get_by_text("build_bert_cnn").locator("visible=true").count() > 0
+    assert shown("functional") == [True] and page.get_by_text("build_bert_cnn").locator("visible=true").count() == 0
+    page.locator('label[data-sync-id="graph"]').click()
+    assert shown("graph") == [True] and page.get_by_text("build_bert_cnn").locator("visible=true").count() > 0
 
 
 @needs_browser
@@ -134,6 +137,42 @@ def test_the_model_answers_on_the_front_page_and_beside_the_notebooks_that_use_i
         assert len(parts) == 7 and sum(parts) == total
     assert page.troubles == []
     assert [url for url in page.asked if not url.startswith(("file:", "data:"))] == []
+
+
+@needs_browser
+def test_the_box_and_lit_text_are_as_in_the_readmes_pictures(built, page):
+    page.set_viewport_size({"width": 1100, "height": 900})
+    page.goto((built / "index.html").as_uri())
+    page.get_by_label("Write a sentence about a film").press("Enter")
+    page.locator(".bert-cnn-box tbody td").first.wait_for()
+    assert_kept(take_picture(page.locator(".bert-cnn-box"), "box.png"), "box.png")
+    page.goto((built / "00_start_here.html").as_uri())
+    lit = page.locator(".cell_output .text_html:has(mark)").first
+    assert_kept(take_picture(lit, "lit_text.png"), "lit_text.png")
+
+
+@needs_browser
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_no_line_of_code_is_cut_at_1400_pixels(built, page, name):
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.goto((built / f"{name}.html").as_uri(), wait_until="load")
+    wide = "all => all.filter(pre => pre.scrollWidth > pre.clientWidth).map(pre => pre.innerText.slice(0, 80))"
+    assert page.locator(".cell_input pre").evaluate_all(wide) == []
+
+
+def test_each_definition_that_is_shown_can_be_linked_to(built):
+    for name in NOTEBOOKS:
+        for shown in filter(None, (reading.name_of(cell.source) for cell in cells(name) if cell.cell_type == "code")):
+            assert f'id="{shown}"' in html(built, name)
+            assert f'href="#{shown}">Link to this definition</a>' in html(built, name)
+            if shown in html(built, "api"):
+                assert f'href="api.html#{shown}"' in html(built, name)
+
+
+def test_each_page_of_the_series_leads_to_the_next(built):
+    for name, after in itertools.pairwise(NOTEBOOKS):
+        assert re.search(rf'class="right-next"\s+href="{after}.html"', html(built, name))
+        assert re.search(rf'class="left-prev"\s+href="{name}.html"', html(built, after))
 
 
 @needs_browser
@@ -182,8 +221,9 @@ def test_every_figure_has_its_alternative_text(built):
 
 def test_each_notebook_can_be_launched_and_downloaded(built):
     for name in NOTEBOOKS:
-        address = f"{book.COLAB}/github/{series.repository()}/blob/main/notebooks/{name}.ipynb"
-        assert html(built, name).count(address) == 1  # the button; the badge that says the same is for elsewhere
+        address = f"{publish.COLAB}/github/{publish.repository()}/blob/main/notebooks/{name}.ipynb"
+        launched = bool(publish.repository())  # by the button; the link that says the same is for elsewhere
+        assert html(built, name).count(address) == launched
         assert (built / "_sources" / f"{name}.ipynb").read_bytes() == (
             ROOT / "notebooks" / f"{name}.ipynb"
         ).read_bytes()
@@ -246,7 +286,7 @@ def test_the_bibliography_holds_what_is_cited():
 
 
 @pytest.mark.parametrize(
-    ("name", "citation"),
+    "name, citation",
     [("09_what_the_filters_read", r"Jacovi et al\. 2018"), ("08_does_the_cnn_help", r"Gao, Yao and Chen\s2021")],
 )
 def test_citations_lead_to_the_bibliography(built, name, citation):
@@ -258,6 +298,31 @@ def test_notebooks_that_are_named_are_linked(built):
     """As in "what BERT and a convolution are (notebooks 01 and 02)"."""
     links = (f'<a class="reference internal" href="{name}.html">{name[:2]}</a>' for name in NOTEBOOKS[1:3])
     assert f"(notebooks {' and '.join(links)})" in html(built, "04_keras_class")
+
+
+@pytest.mark.parametrize(
+    "name, term", [("01_words_in_context", "attention-mask"), ("02_convolutions_over_text", "filter")]
+)
+def test_a_term_leads_to_the_glossary_where_it_is_used_first(built, name, term):
+    assert len(re.findall(rf'href="glossary.html#{term}"', html(built, name))) == 1
+    assert f'id="{term}"' in html(built, "glossary")
+
+
+def test_the_longest_term_is_meant():
+    """As in "attention mask", which is not "attention"; and in a plural."""
+    found = book.terms((ROOT / "notebooks" / "glossary.md").read_text(encoding="utf-8"))
+    assert 40 <= len(found) <= 60
+    pattern = book.a_term(found)
+    assert [match[1] for match in pattern.finditer("An attention mask, two feature maps.")] == [
+        "attention mask",
+        "feature map",
+    ]
+
+
+def test_solutions_are_folded_away_below_the_exercises(built):
+    page = html(built, "02_convolutions_over_text")
+    assert page.count("<details") == 4 and "<details open" not in page
+    assert page.index('id="exercises"') < page.index("<details")
 
 
 def test_docstrings_keep_their_layout(built):

@@ -376,17 +376,17 @@ def test_a_tokenizer_that_is_not_wordpiece_is_refused(save, tmp_path):
 
 def test_a_classifier_that_is_incomplete_is_refused(save, tmp_path):
     folder, target = save("random"), tmp_path / WEIGHTS
-    with pytest.raises(ValueError, match="holds no classifier: it has no config.json"):
+    with pytest.raises(ValueError, match=r"holds no classifier: it has no config.json"):
         tool.write(tmp_path, target)
     weights = folder / "model.safetensors"
     whole = load_file(weights)
     save_file(whole | {"classifier.bias": np.full(3, 1e6, np.float32)}, weights)
-    with pytest.raises(ValueError, match="'classifier.bias' do not fit into half precision"):
+    with pytest.raises(ValueError, match=r"'classifier.bias' do not fit into half precision"):
         tool.write(folder, target)
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="model.safetensors of .* is damaged or cut short"):
+    with pytest.raises(ValueError, match=r"model.safetensors of .* is damaged or cut short"):
         tool.write(folder, target)
     weights.unlink()
-    with pytest.raises(ValueError, match="it has no model.safetensors"):
+    with pytest.raises(ValueError, match=r"it has no model.safetensors"):
         tool.write(folder, target)
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from tools import cards
 
 @pytest.mark.parametrize("card", cards.CARDS, ids=lambda path: path.parent.name)
 def test_every_number_comes_from_a_file(card):
-    assert cards.stamped(card) == card.read_text(encoding="utf-8"), "python tools/cards.py stamps them"
+    assert cards.stamped(card) == card.read_text(encoding="utf-8"), "python -m tools.cards stamps them"
 
 
 def test_the_measured_encoder_is_the_shipped_one():
@@ -39,4 +39,4 @@ def test_a_changed_number_is_noticed(tmp_path, monkeypatch):
 
 def test_the_picture_shows_what_it_says():
     description = re.search("<dc:description>(.*?)</dc:description>", cards.PICTURE.read_text("utf-8"))[1]
-    assert description == cards.described(), "python tools/cards.py draws it"
+    assert description == cards.described(), "python -m tools.cards draws it"

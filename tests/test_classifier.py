@@ -129,5 +129,5 @@ def test_a_missing_or_damaged_classifier_is_one_sentence(tmp_path, monkeypatch):
     weights.write_bytes(weights.read_bytes()[:1000])
     monkeypatch.setitem(encoders.PACKAGED, "classifier", copy)
     for load in (BertCNN.from_pretrained, keras_class.BertCNN.from_pretrained, load_tokenizer):
-        with pytest.raises(ValueError, match="model.safetensors of 'classifier' is damaged or cut short"):
+        with pytest.raises(ValueError, match=r"model.safetensors of 'classifier' is damaged or cut short"):
             load("classifier")

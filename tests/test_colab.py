@@ -1,4 +1,4 @@
-"""Colab, as far as it can be had without Colab: its versions, and its way to install the companion."""
+"""What can be tested of Colab elsewhere: its versions, and how it installs the companion."""
 
 import ast
 import json
@@ -14,7 +14,7 @@ import nbformat
 import pytest
 from uv import find_uv_bin
 
-from tools import series
+from tools import publish, series
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 900  # seconds a cell, for what takes a minute on a machine that does nothing else
@@ -114,7 +114,7 @@ def colab(tmp_path_factory):
 def as_on_colab(path, repository):
     """A notebook whose Colab cell installs from the repository at hand."""
     notebook = nbformat.read(path, as_version=4)
-    address = f"git+https://github.com/{series.repository()}"
+    address = f"git+https://github.com/{publish.repository() or publish.PLACEHOLDER}"
     cell = next(cell for cell in notebook.cells if "colab" in cell.metadata.get("tags", []))
     assert address in cell.source
     cell.source = cell.source.replace(address, f"git+{repository.as_uri()}")

@@ -173,7 +173,7 @@ NAIVE = [
     (
         4,
         "predict",
-        "return np.stack([bench.logits(head, 'frozen', 0)[0].argmax(1)] * len(seeds))",
+        "return np.stack([experiment.logits(head, 'frozen', 0)[0].argmax(1)] * len(seeds))",
         "check_predict hidden_predict",
     ),
     (4, "on_slice", "return compare(labels, ours, theirs)", "check_on_slice hidden_on_slice"),
@@ -196,6 +196,117 @@ NAIVE = [
         "return pd.DataFrame(rows).T",
         "check_table hidden_table",
     ),
+    (
+        5,
+        "align",  # every piece of a word
+        "return np.array([-100 if i is None else names.index(tags[i]) for i in word_ids])",
+        "check_align hidden_align",
+    ),
+    (5, "align", "return np.array([-100, 1, -100, 2, 0, -100, -100, -100])", "hidden_align"),
+    (
+        5,
+        "align",  # as many labels as there are words
+        "return np.array([names.index(tag) for tag in tags])",
+        "check_align hidden_align",
+    ),
+    (
+        5,
+        "centre",  # windows that start at the token
+        "channels = F.pad((hidden * attention_mask[..., None]).transpose(1, 2), (0, weight.shape[-1] - 1))\n"
+        "return F.relu(F.conv1d(channels, weight, bias)).transpose(1, 2) * attention_mask[..., None]",
+        "check_centre hidden_centre hidden_centre_gradient",
+    ),
+    (
+        5,
+        "centre",  # padding reaches the text's last windows
+        "maps = F.relu(F.conv1d(hidden.transpose(1, 2), weight, bias, padding='same')).transpose(1, 2)\n"
+        "return maps * attention_mask[..., None]",
+        "check_centre hidden_centre hidden_centre_gradient",
+    ),
+    (
+        5,
+        "centre",  # the maps at padding are the bias, or what is left of the text
+        "channels = (hidden * attention_mask[..., None]).transpose(1, 2)\n"
+        "return F.relu(F.conv1d(channels, weight, bias, padding='same')).transpose(1, 2)",
+        "check_centre hidden_centre hidden_centre_gradient",
+    ),
+    (
+        5,
+        "centre",  # no ReLU
+        "channels = (hidden * attention_mask[..., None]).transpose(1, 2)\n"
+        "return F.conv1d(channels, weight, bias, padding='same').transpose(1, 2) * attention_mask[..., None]",
+        "hidden_centre hidden_centre_gradient",
+    ),
+    (
+        5,
+        "centre",  # right numbers, no gradient
+        "mask = attention_mask[..., None].to(hidden.dtype)\n"
+        "maps = F.conv1d((hidden * mask).transpose(1, 2), weight.detach(), bias, padding='same')\n"
+        "return F.relu(maps).transpose(1, 2) * mask",
+        "hidden_centre_gradient",
+    ),
+    (
+        5,
+        "token_logits",  # the sentence classifier's
+        "return F.linear(torch.cat([windows.amax(dim=1) for windows in maps], dim=1), weight, bias)",
+        "check_token_logits hidden_token_logits",
+    ),
+    (5, "token_logits", "return torch.tensor([[[1.0, 10.0], [0.0, 13.0], [2.0, 11.0]]])", "hidden_token_logits"),
+    (
+        5,
+        "token_loss",  # the unlabelled tokens count as the first class
+        "return F.cross_entropy(logits.flatten(0, 1), labels.clamp(min=0).flatten())",
+        "hidden_token_loss",
+    ),
+    (
+        5,
+        "token_loss",  # divided by the number of all tokens
+        "return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction='sum') / labels.numel()",
+        "check_token_loss hidden_token_loss",
+    ),
+    (
+        5,
+        "token_loss",  # right number, no gradient
+        "return F.cross_entropy(logits.detach().flatten(0, 1), labels.flatten())",
+        "hidden_token_loss",
+    ),
+    (
+        5,
+        "spans",  # an I- that has nothing to continue is lost
+        "found = []\n"
+        "for i, tag in enumerate(tags):\n"
+        "    if tag.startswith('B-'):\n"
+        "        found.append((tag[2:], i, i + 1))\n"
+        "    elif found and found[-1][2] == i and tag == 'I-' + found[-1][0]:\n"
+        "        found[-1] = (*found[-1][:2], i + 1)\n"
+        "return found",
+        "hidden_spans_repair",
+    ),
+    (
+        5,
+        "spans",  # the type ends at the next hyphen
+        "found = []\n"
+        "for i, tag in enumerate(tags):\n"
+        "    kind = tag.split('-')[1] if tag != 'O' else ''\n"
+        "    if tag.startswith('I-') and found and found[-1][2] == i and found[-1][0] == kind:\n"
+        "        found[-1] = (*found[-1][:2], i + 1)\n"
+        "    elif kind:\n"
+        "        found.append((kind, i, i + 1))\n"
+        "return found",
+        "hidden_spans",
+    ),
+    (
+        5,
+        "spans",  # names that touch each other become one
+        "found = []\n"
+        "for i, tag in enumerate(tags):\n"
+        "    if tag != 'O' and found and found[-1][2] == i and found[-1][0] == tag[2:]:\n"
+        "        found[-1] = (*found[-1][:2], i + 1)\n"
+        "    elif tag != 'O':\n"
+        "        found.append((tag[2:], i, i + 1))\n"
+        "return found",
+        "check_spans hidden_spans hidden_spans_repair",
+    ),
 ]
 
 
@@ -215,7 +326,7 @@ def given():
     return namespace
 
 
-@pytest.mark.parametrize(("number", "task", "answer", "failed"), NAIVE, ids=[f"{n} {task}" for n, task, *_ in NAIVE])
+@pytest.mark.parametrize("number, task, answer, failed", NAIVE, ids=[f"{n} {task}" for n, task, *_ in NAIVE])
 def test_a_naive_answer_fails(given, number, task, answer, failed):
     cells = read(coursework.sources()[number - 1]).cells
     namespace = given(number, cells)
@@ -243,3 +354,34 @@ def test_a_forgotten_return_is_named(given):
                 error = execute([cell, check], dict(namespace)).get(check.id)
                 assert isinstance(error, AssertionError), (check.id, error)
                 assert "return" in str(error), (check.id, error)
+
+
+KERAS = {  # the solutions of assignment 5 in the other framework
+    "centre": "mask = ops.cast(attention_mask, hidden.dtype)[..., None]\n"
+    "maps = ops.conv(hidden * mask, weight, padding='same') + bias\n"
+    "return ops.relu(maps) * mask",
+    "token_logits": "return ops.matmul(ops.concatenate(maps, axis=2), weight) + bias",
+    "token_loss": "kept = ops.cast(labels >= 0, logits.dtype)\n"
+    "losses = ops.sparse_categorical_crossentropy(ops.maximum(labels, 0), logits, from_logits=True)\n"
+    "return ops.sum(losses * kept) / ops.sum(kept)",
+}
+
+
+def test_the_tagger_can_be_written_in_keras(capfd):
+    cells = read(coursework.sources()[4]).cells
+    for cell in cells:
+        if cell.id in KERAS:
+            cell.source = answered(cell.source, KERAS[cell.id])
+            cell.source = cell.source.replace('FRAMEWORK = "pytorch"', 'FRAMEWORK = "keras"')
+    assert execute(cells, {}) == {}
+    assert capfd.readouterr().err == ""
+
+
+def test_a_gradient_has_to_reach_the_filters_in_keras_too(given):
+    cells = {cell.id: cell for cell in read(coursework.sources()[4]).cells}
+    through = "ops.convert_to_tensor(np.array(ops.relu(maps) * mask))"
+    answer = KERAS["centre"].replace("ops.relu(maps) * mask", through)
+    task = cells["centre"]
+    task.source = answered(task.source, answer).replace('FRAMEWORK = "pytorch"', 'FRAMEWORK = "keras"')
+    tests = [cells[name] for name in ("check_centre", "hidden_centre", "hidden_centre_gradient")]
+    assert set(execute([task, *tests], given(5, list(cells.values())))) == {"hidden_centre_gradient"}

@@ -36,7 +36,7 @@ def same(one, other):
 
 def test_matinee_is_the_default():
     splits = load_dataset()
-    assert {name: len(rows) for name, rows in splits.items()} == {"train": 2820, "validation": 408, "test": 420}
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 3818, "validation": 408, "test": 420}
     for rows in splits.values():
         assert rows.features["label"].names == ["negative", "positive"]
         assert np.mean(rows["label"]) == 0.5

@@ -1,5 +1,7 @@
 """What notebooks show: lit-up text, as HTML and as a figure."""
 
+import re
+
 import matplotlib.pyplot as plt
 import pytest
 from matplotlib.patches import Rectangle
@@ -53,6 +55,18 @@ def test_html_says_in_its_text_what_it_says_in_colour():
     assert "[a &lt;b&gt; <sub>1</sub>]" in page and "[film <sub>2</sub>]" in page
     assert "+0.50" in page and "-0.25" in page
     assert "solid" in page and "dotted" in page and "<b>so:</b>" in page
+
+
+def test_names_are_lit_up_with_their_types(capsys):
+    spans = [("title", 15, 20), ("person", 0, 6)]  # in any order
+    page = display.names_html("Bo <B> wrote a <Hat>", spans, ["person", "title"], title="so:")
+    assert "[Bo &lt;B&gt; <sub>person</sub>]" in page and "[&lt;Hat&gt; <sub>title</sub>]" in page
+    assert page.index("person") < page.index(" wrote a ") < page.index("title") and "<b>so:</b>" in page
+    colours = re.findall(r"rgba\((.*?)\)", page)
+    assert len(set(colours)) == 2
+    assert "no name" in display.names_html("no name", [], ["person"])
+    display.show_names("Bo <B> wrote a <Hat>", spans, ["person", "title"], title="so:")
+    assert "so: [Bo <B> person] wrote a [<Hat> title]" in capsys.readouterr().out
 
 
 def test_a_stretch_in_two_ngrams_bears_both_numbers_and_each_weight_is_listed_once():

@@ -17,7 +17,7 @@ from torch.func import grad, vmap
 from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
-from companion import keras_class, keras_functional, pytorch_functional
+from companion import keras_class, keras_functional, pytorch_functional, weights
 from companion.attribution import explain
 from companion.config import BertCNNConfig
 from companion.data import encode, keras_batches
@@ -472,33 +472,40 @@ def test_models_of_any_precision_can_be_explained(random_encoder, four, dtype):
         np.testing.assert_allclose(explanation.logits, expected, rtol=0, atol=0.05)
 
 
-ON_TORCH = """
-import numpy as np, torch
-from companion import keras_class, keras_functional, pytorch_class, weights
-from companion.attribution import explain
-from companion.encoders import load_tokenizer
-from companion.quiet import keras
-assert keras.backend.backend() == "torch"
-tokenizer = load_tokenizer(NAME)
-model = pytorch_class.BertCNN.from_encoder(NAME, hidden_units=3)
-expected = next(explain(model, "a warm film", tokenizer=tokenizer))
-for build in (keras_class.BertCNN.from_encoder, keras_functional.build_bert_cnn):
-    twin = weights.to_keras(model, build(NAME, hidden_units=3))
-    found = next(explain(twin, "a warm film", tokenizer=tokenizer))
-    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5)
-    assert found.read == expected.read
-    before = model.classifier.weight.clone()
-    torch.testing.assert_close(weights.to_pytorch(twin, model).classifier.weight, before)
-"""
-
-
 def run(code, **environment):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | environment)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_keras_on_pytorch_is_explained_and_takes_weights(random_encoder):
-    run(f"NAME = {random_encoder!r}\n{ON_TORCH}", KERAS_BACKEND="torch")
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("build", KERAS.values(), ids=KERAS)
+def test_keras_follows_the_precision_it_is_set_to(random_encoder, four, inputs, build, policy):
+    """Computed in half precision, from weights in single precision, as `Trainer` does with `bf16=True`."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = weights.to_keras(four.model, build(random_encoder))
+    finally:
+        keras.config.set_dtype_policy(before)
+    logits = model(inputs)
+    assert keras.backend.standardize_dtype(logits.dtype) == policy.removeprefix("mixed_")
+    assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
+    logits = np.array(keras.ops.cast(logits, "float32"))
+    np.testing.assert_allclose(logits, np.array(four.keras_class(inputs)), rtol=0, atol=0.3)
+    model.compile(keras.optimizers.SGD(0.01), keras_class.loss_for(), run_eagerly=True)
+    assert np.isfinite(model.train_on_batch(inputs, np.zeros(len(logits), int)))
+
+
+def test_one_exported_graph_serves_every_length_and_batch(four):
+    exported = torch.export.export(
+        four.model,
+        (),
+        dict(four.tokenizer(TEXTS[:2], padding=True, return_tensors="pt")),
+        dynamic_shapes={name: dict.fromkeys((0, 1), torch.export.Dim.AUTO) for name in ("input_ids", "attention_mask")},
+    ).module()
+    for texts in ([""], ["dull"], TEXTS):  # from 2 tokens, less than the smallest kernel, to some 70
+        batch = four.tokenizer(texts, padding=True, return_tensors="pt")
+        torch.testing.assert_close(exported(**batch).logits, four.model(**batch).logits, atol=1e-4, rtol=0)
 
 
 def test_a_new_process_loads_after_the_documented_import(random_encoder, tmp_path):

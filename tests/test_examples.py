@@ -1,7 +1,10 @@
 """`examples/train.py`: both frameworks learn from a folder, say how well, and leave a model that loads again."""
 
 import json
+import os
+import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +74,8 @@ REFUSED = {
     "other labels": (["pytorch", "OTHER_LABELS"], "the label 'Positive', which is not among training's"),
     "no such column": (["pytorch", "DATA", "--text", "review"], "has no column review; it has text, label"),
     "no epoch": (["pytorch", "DATA", "--epochs", "0"], "--epochs must be at least 1"),
+    "no batch": (["keras", "DATA", "--batch-size", "0"], "--batch-size must be a multiple"),
+    "no dropout of that size": (["keras", "DATA", "--dropout", "1"], "dropout must be at least 0 and less than 1"),
     "no such encoder": (["keras", "DATA", "--encoder", "FOLDER"], "has no config.json"),
 }
 
@@ -117,6 +122,64 @@ def test_other_kinds_of_labels(framework, saved, kind, random_encoder, tmp_path,
         assert list(model.config.id2label.values()) == (["bad", "good"] if kind == "several" else ["score"])
     expected = [[0, 1], [1, 1], [0, 0]] if kind == "several" else [[1.5], [-1.5], [0.5]]
     np.testing.assert_allclose(logits > 0 if kind == "several" else logits, expected, atol=0.8)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["pytorch", "--batch-size", "5"], r"a multiple of the number of processes \(2\)"),
+        (["keras"], "Several processes train the PyTorch model only"),
+    ],
+)
+def test_what_two_processes_cannot_share_is_refused(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    framework, *options = arguments
+    with pytest.raises(SystemExit, match=message):
+        train(monkeypatch, framework, write(tmp_path, train=["neg", "pos"], test=["pos"]), *options, untrained=True)
+
+
+def test_two_processes_give_the_loss_curve_of_one(random_encoder, tmp_path):
+    """With the same global batch and no dropout, of which each process draws its own; texts of many lengths."""
+    encoder = tmp_path / "encoder"
+    shutil.copytree(random_encoder, encoder)
+    config = json.loads((encoder / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (encoder / "config.json").write_text(json.dumps(config))
+    data = tmp_path / "data"
+    data.mkdir()
+    for split, times in (("train", 6), ("test", 1)):
+        words = [(["good", "bad"][i % 2], " dull" * (7 * i % 11)) for i in range(8)] * times
+        rows = [{"text": f"a {word} film{more}", "label": word} for word, more in words]
+        (data / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = [
+        "examples/train.py",
+        "pytorch",
+        str(data),
+        "--encoder",
+        str(encoder),
+        "--dropout",
+        "0",
+        "--epochs",
+        "2",
+    ]
+    arguments += ["--batch-size", "8", "--log-steps", "1", "--learning-rate", "0.01"]
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    curves, last = [], []
+    for command in (
+        [sys.executable, *arguments],
+        [sys.executable, *launch, *arguments, "--out", str(tmp_path / "out")],
+    ):
+        environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr[-2000:]
+        curves.append([float(loss) for loss in re.findall(r"'loss': '?([\d.e-]+)", done.stdout)])
+        last.append([line for line in done.stdout.splitlines() if "test accuracy" in line])
+    assert len(curves[0]) == len(curves[1]) == 12  # 48 texts, 8 a step, twice
+    np.testing.assert_allclose(curves[1], curves[0], atol=2e-3)
+    assert np.ptp(curves[0]) > 0.1  # something is learned, so the curve could differ
+    assert last[0] == last[1] and len(last[0]) == 1  # one of the two processes reports
+    assert BertCNN.from_pretrained(tmp_path / "out").config.num_labels == 2
 
 
 def test_a_trained_model_is_not_lost_where_it_cannot_be_saved(tmp_path, capsys):

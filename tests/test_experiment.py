@@ -24,7 +24,7 @@ from companion.encoders import load_pytorch_encoder, load_tokenizer
 from companion.study import __main__ as command
 from companion.study import experiment, recipes, store
 from companion.study import results as results_file
-from companion.study.experiment import Bench
+from companion.study.experiment import Experiment
 from companion.study.specs import HEADS
 from companion.study.splits import cut, prepare, short_name
 from companion.study.vectors import CachedVectors
@@ -111,7 +111,7 @@ def test_a_frozen_encoder_is_not_trained_and_a_fine_tuned_one_is(results):
 
 
 def test_a_finished_cell_is_not_run_again(arguments, results, monkeypatch):
-    monkeypatch.setattr(Bench, "scores", lambda *_, **__: pytest.fail("a cell was run again"))
+    monkeypatch.setattr(Experiment, "scores", lambda *_, **__: pytest.fail("a cell was run again"))
     before = (results / "heads.csv").read_bytes()
     command.main([*arguments, "--results", str(results)])
     assert (results / "heads.csv").read_bytes() == before
@@ -157,12 +157,16 @@ def test_two_at_once_share_the_work(films, random_encoder, tmp_path):
 
 
 def test_nobody_writes_while_another_does(films, random_encoder, tmp_path):
-    bench, found, recipe = Bench(films, random_encoder), store.Store(tmp_path), recipes.default("tfidf", "trained")
+    on_films, found, recipe = (
+        Experiment(films, random_encoder),
+        store.Store(tmp_path),
+        recipes.default("tfidf", "trained"),
+    )
     cell = dict(zip(results_file.CELL, ("tests/films", "tfidf", "trained", 0, "one"), strict=True))
-    logits = {"test": bench.logits("tfidf", "trained", 0)[0]}
+    logits = {"test": on_films.logits("tfidf", "trained", 0)[0]}
     with filelock.FileLock(tmp_path / ".lock"):
         writer = threading.Thread(
-            target=found.add, args=(cell, recipe, logits, bench.splits), kwargs={"seconds": 1.0, "parameters": 1}
+            target=found.add, args=(cell, recipe, logits, on_films.splits), kwargs={"seconds": 1.0, "parameters": 1}
         )
         writer.start()
         writer.join(0.5)
@@ -178,7 +182,7 @@ def test_a_dataset_of_any_name_is_run_once(films, random_encoder, tmp_path, monk
     monkeypatch.chdir(tmp_path / "NA" if name == "." else tmp_path)
     line = [name, "--encoder", random_encoder, "--heads", "tfidf", "--results", str(tmp_path / "results")]
     command.main(line)
-    monkeypatch.setattr(Bench, "scores", lambda *_, **__: pytest.fail("a cell was run again"))
+    monkeypatch.setattr(Experiment, "scores", lambda *_, **__: pytest.fail("a cell was run again"))
     command.main(line)
     cells, examples = results_file.read_results(tmp_path / "results")
     assert set(cells["dataset"]) == set(examples["dataset"])
@@ -201,7 +205,7 @@ def test_less_than_one_is_no_number(films, tmp_path, capsys, option):
 def test_two_datasets_of_one_name(films, random_encoder, tmp_path):
     other = shutil.copytree(films, tmp_path / "tests" / "films")
     line = [films, str(other), "--heads", "tfidf", "--encoder", random_encoder]
-    with pytest.raises(ValueError, match="Two of the datasets would both be .*tests/films"):
+    with pytest.raises(ValueError, match=r"Two of the datasets would both be .*tests/films"):
         command.main([*line, "--results", str(tmp_path)])
     assert not (tmp_path / "heads.csv").exists()
 
@@ -210,7 +214,7 @@ def test_two_datasets_of_one_name(films, random_encoder, tmp_path):
 def test_results_of_other_versions_are_left_alone(arguments, results, tmp_path, part):
     text = (results / "heads.csv").read_text().replace(f"{part} ", f"{part} 4.")
     (tmp_path / "heads.csv").write_text(text)
-    with pytest.raises(ValueError, match="was made by other versions than .*; give another folder"):
+    with pytest.raises(ValueError, match=r"was made by other versions than .*; give another folder"):
         command.main([*arguments, "--results", str(tmp_path)])
     assert (tmp_path / "heads.csv").read_text() == text
 
@@ -220,8 +224,8 @@ def test_damaged_predictions_are_noticed_before_anything_is_trained(arguments, r
     shutil.copy(results / "heads.csv", tmp_path)
     if content:
         (tmp_path / "predictions.parquet").write_bytes(content)
-    monkeypatch.setattr(Bench, "scores", lambda *_, **__: pytest.fail("a cell was run"))
-    with pytest.raises(ValueError, match="predictions.parquet is missing or damaged; restore it"):
+    monkeypatch.setattr(Experiment, "scores", lambda *_, **__: pytest.fail("a cell was run"))
+    with pytest.raises(ValueError, match=r"predictions.parquet is missing or damaged; restore it"):
         command.main([*arguments, "--seeds", "9", "--results", str(tmp_path)])
 
 
@@ -275,7 +279,7 @@ def test_tuning_is_kept_and_its_best_setting_is_trained(films, random_encoder, t
     assert rows.groupby(["head", "regime"]).size().to_dict() == {("mean", "frozen"): 4, ("tfidf", "trained"): 4}
     assert not (tmp_path / "heads.csv").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(Bench, "scores", lambda *_, **__: pytest.fail("a setting was tried again"))
+        patch.setattr(Experiment, "scores", lambda *_, **__: pytest.fail("a setting was tried again"))
         command.main([*line, "--tune"])
     third = rows["head"].eq("tfidf") & rows["ngrams"].eq(2) & rows["regression_c"].eq(1)
     rows["accuracy"] = np.where(third, 1.0, 0.5)
@@ -290,13 +294,13 @@ def test_tuning_is_kept_and_its_best_setting_is_trained(films, random_encoder, t
 
 
 def test_tuning_looks_at_validation_alone(films, random_encoder, tmp_path, monkeypatch):
-    seen, scores = [], Bench.scores
+    seen, scores = [], Experiment.scores
 
     def watch(self, *rest):
         seen.append(rest)
         return scores(self, *rest)
 
-    monkeypatch.setattr(Bench, "scores", watch)
+    monkeypatch.setattr(Experiment, "scores", watch)
     line = [films, "--encoder", random_encoder, "--heads", "mean", "--regimes", "fine-tuned"]
     command.main([*line, "--tune", "--results", str(tmp_path)])
     assert len(seen) == 4
@@ -305,14 +309,14 @@ def test_tuning_looks_at_validation_alone(films, random_encoder, tmp_path, monke
 
 
 def test_tfidf_reads_what_the_encoder_reads(films, random_encoder, tmp_path):
-    """The first words decide, and stand where the limit cuts them off: whoever reads the whole text has all right."""
+    """Only a classifier that reads beyond the limit can see the words that decide."""
     tokenizer = load_tokenizer(random_encoder)
     texts = ["a  warm, funny film" + " and slow" * 200, "", "dull"]
     kept = cut(texts, tokenizer, 7)
     assert kept == ["a  warm, funny film", "", "dull"]
     rows = [(" a film" * 200 + word, word) for word in (" good", " bad")]
-    bench = Bench(write(tmp_path / "late", train=rows * 20, test=rows * 10), random_encoder)
-    assert bench.logits("tfidf", "trained", 0)[0].argmax(axis=1).std() == 0
+    on_films = Experiment(write(tmp_path / "late", train=rows * 20, test=rows * 10), random_encoder)
+    assert on_films.logits("tfidf", "trained", 0)[0].argmax(axis=1).std() == 0
 
 
 def test_the_encoder_is_loaded_once(films, random_encoder, monkeypatch):
@@ -320,10 +324,10 @@ def test_the_encoder_is_loaded_once(films, random_encoder, monkeypatch):
     monkeypatch.setattr(
         experiment, "pretrained", lru_cache(lambda name: loaded.append(name) or load_pytorch_encoder(name))
     )
-    bench = Bench(films, random_encoder)
+    on_films = Experiment(films, random_encoder)
     before = {name: value.clone() for name, value in experiment.pretrained(random_encoder).state_dict().items()}
     for head, regime in (("mlp", "frozen"), ("mean", "fine-tuned"), ("static_cnn", "trained"), ("cnn", "frozen")):
-        bench.logits(head, regime, 0)
+        on_films.logits(head, regime, 0)
     assert loaded == [random_encoder]
     after = experiment.pretrained(random_encoder).state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -331,11 +335,11 @@ def test_the_encoder_is_loaded_once(films, random_encoder, monkeypatch):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_cached_vectors_are_those_of_real_tokens(films, random_encoder, side):
-    bench = Bench(films, random_encoder)
-    bench.tokenizer.padding_side = side
+    on_films = Experiment(films, random_encoder)
+    on_films.tokenizer.padding_side = side
     encoder = load_pytorch_encoder(random_encoder).eval()
-    rows = bench.splits["test"].select([0, 1])
-    cached = CachedVectors(encoder, bench.tokenizer, DatasetDict({"test": bench.splits["test"]}), 1)
+    rows = on_films.splits["test"].select([0, 1])
+    cached = CachedVectors(encoder, on_films.tokenizer, DatasetDict({"test": on_films.splits["test"]}), 1)
     batch = cached([rows[0], rows[1]])
     assert batch["attention_mask"].sum(dim=1).tolist() == rows["length"][:]
     if side == "right":  # where absolute positions are the same
@@ -400,7 +404,7 @@ def test_a_smaller_training_set_keeps_the_classes_shares(tmp_path):
 
 
 def test_heads_share_the_order_of_the_batches(films, random_encoder, monkeypatch):
-    bench, seen = Bench(films, random_encoder), []
+    on_films, seen = Experiment(films, random_encoder), []
     step = experiment.SameOrder.training_step
 
     def watch(self, model, inputs, *rest, **kwargs):
@@ -410,7 +414,7 @@ def test_heads_share_the_order_of_the_batches(films, random_encoder, monkeypatch
     monkeypatch.setattr(experiment.SameOrder, "training_step", watch)
     for head, seed in (("mlp", 0), ("cnn", 0), ("cnn", 1)):
         seen.append([])
-        bench.logits(head, "frozen", seed)
+        on_films.logits(head, "frozen", seed)
     assert seen[0] == seen[1] and seen[1] != seen[2]
 
 
@@ -419,11 +423,11 @@ def test_a_size_draws_its_examples_by_the_seed(films, random_encoder, tmp_path, 
     drawn = []
 
     def watch(rows, size, seed=0):
-        drawn.append((size, seed, tuple(draw(rows, size, seed)[0])))
-        return draw(rows, size, seed)
+        drawn.append((size, seed, tuple(sample(rows, size, seed)[0])))
+        return sample(rows, size, seed)
 
-    draw = experiment.draw
-    monkeypatch.setattr(experiment, "draw", watch)
+    sample = experiment.stratified_sample
+    monkeypatch.setattr(experiment, "stratified_sample", watch)
     command.main([*line, "--results", str(tmp_path)])
     assert table(tmp_path).groupby("dataset").size().to_dict() == {"tests/films": 1, "tests/films~8": 2}
     of_eight = {seed: rows for size, seed, rows in drawn if size == 8}
@@ -431,7 +435,7 @@ def test_a_size_draws_its_examples_by_the_seed(films, random_encoder, tmp_path, 
 
 
 def test_a_network_learns_from_the_examples_drawn(films, random_encoder, monkeypatch):
-    bench, seen, train = Bench(films, random_encoder), [], experiment.train
+    on_films, seen, train = Experiment(films, random_encoder), [], experiment.train
 
     def watch(model, splits, *rest):
         seen.append(splits["train"]["key"][:])
@@ -439,8 +443,8 @@ def test_a_network_learns_from_the_examples_drawn(films, random_encoder, monkeyp
 
     monkeypatch.setattr(experiment, "train", watch)
     for seed in (0, 1):
-        bench.logits("mlp", "frozen", seed, 8)
-        drawn = experiment.draw(bench.texts["train"], 8, seed)[0]
+        on_films.logits("mlp", "frozen", seed, 8)
+        drawn = experiment.stratified_sample(on_films.texts["train"], 8, seed)[0]
         assert seen[-1] == [f"train {i}" for i in drawn]
     assert seen[0] != seen[1]
 
@@ -477,7 +481,7 @@ def test_a_row_above_the_limit_is_no_obstacle(tmp_path):
 
 
 def test_an_encoder_of_few_layers_has_no_last_four(films, random_encoder, tmp_path):
-    with pytest.raises(ValueError, match="cnn_last4 reads four layers, and .* has 2"):
+    with pytest.raises(ValueError, match=r"cnn_last4 reads four layers, and .* has 2"):
         command.main([films, "--encoder", random_encoder, "--results", str(tmp_path)])
     assert not (tmp_path / "heads.csv").exists()
 
@@ -505,7 +509,7 @@ def test_another_test_set_under_the_old_name(arguments, films, results, tmp_path
     lines = (other / "test.jsonl").read_text().splitlines()
     (other / "test.jsonl").write_text("\n".join(change(lines)) + "\n")
     before = (results / "heads.csv").read_bytes()
-    with pytest.raises(ValueError, match="has .*tests/films.* on another test set; give another folder"):
+    with pytest.raises(ValueError, match=r"has .*tests/films.* on another test set; give another folder"):
         command.main([str(other), *arguments[1:], "--seeds", "3", "--results", str(results)])
     assert (results / "heads.csv").read_bytes() == before
 
@@ -514,13 +518,13 @@ def test_predictions_older_than_the_table(arguments, results, tmp_path):
     shutil.copy(results / "heads.csv", tmp_path)
     kept = pd.read_parquet(results / "predictions.parquet").query("seed == 0")
     kept.to_parquet(tmp_path / "predictions.parquet")
-    with pytest.raises(ValueError, match="predictions.parquet lacks cells of .*heads.csv; restore it"):
+    with pytest.raises(ValueError, match=r"predictions.parquet lacks cells of .*heads.csv; restore it"):
         command.main([*arguments, "--results", str(tmp_path)])
 
 
 def test_a_file_where_the_results_should_go(arguments, tmp_path):
     (tmp_path / "taken").write_text("mine")
-    with pytest.raises(ValueError, match="Results need a folder, and .*taken cannot be one"):
+    with pytest.raises(ValueError, match=r"Results need a folder, and .*taken cannot be one"):
         command.main([*arguments, "--results", str(tmp_path / "taken")])
     assert (tmp_path / "taken").read_text() == "mine"
 
@@ -560,20 +564,20 @@ def test_more_seeds_than_results(results):
 
 def test_rates_of_head_and_encoder(films, random_encoder, monkeypatch):
     """A fine-tuned encoder learns at a rate of its own."""
-    bench, rates = Bench(films, random_encoder), []
+    on_films, rates = Experiment(films, random_encoder), []
 
     def watch(self):
         rates.append([group["initial_lr"] for group in self.optimizer.param_groups if group["params"]])
 
     monkeypatch.setattr(experiment.SameOrder, "train", watch)
     for head, regime in (("mlp", "frozen"), ("cnn", "frozen"), ("mean", "fine-tuned")):
-        bench.logits(head, regime, 0)
+        on_films.logits(head, regime, 0)
     assert rates == [[1e-3], [1e-3], [1e-3, 2e-4]]
 
 
 def test_the_evaluation_with_the_best_accuracy_is_kept(films, random_encoder, monkeypatch):
     """Accuracies that only fall: what is kept is the first evaluation's model, and the later ones moved on."""
-    bench, fall, seen = Bench(films, random_encoder), iter(np.linspace(1, 0, 99)), []
+    on_films, fall, seen = Experiment(films, random_encoder), iter(np.linspace(1, 0, 99)), []
     monkeypatch.setattr(experiment, "accuracy_score", lambda *_: next(fall))
     recipe = replace(recipes.default("mlp", "frozen"), epochs=3, head_rate=1e-2)
     evaluate = experiment.SameOrder.evaluate
@@ -589,7 +593,7 @@ def test_the_evaluation_with_the_best_accuracy_is_kept(films, random_encoder, mo
         "predict",
         lambda self, rows: seen.append(self.model.head.classifier.weight) or kept(self, rows),
     )
-    bench.scores("mlp", "frozen", 0, recipe=recipe)
+    on_films.scores("mlp", "frozen", 0, recipe=recipe)
     *evaluated, last = seen
     assert len(evaluated) >= 3 and (last == evaluated[0]).all() and (last != evaluated[-1]).any()
 
@@ -610,7 +614,7 @@ def test_what_is_said_of_the_challenge_set_is_kept(films, random_encoder, tmp_pa
         assert (len(row["challenge"]), len(row["validation"]), len(row["validation_labels"])) == (40, 6, 6)
         accuracy = np.mean((row["test"] > 0) == labels)
         assert accuracy == before.set_index("head")["accuracy"][head]
-    monkeypatch.setattr(Bench, "scores", lambda *_, **__: pytest.fail("a cell was run again"))
+    monkeypatch.setattr(Experiment, "scores", lambda *_, **__: pytest.fail("a cell was run again"))
     command.main([*line, "--challenge"])
 
 
@@ -618,22 +622,22 @@ def test_the_challenge_set_needs_two_classes(tmp_path, random_encoder):
     rows = [(word, label) for label, word in enumerate(("good", "bad", "slow"))]
     data = write(tmp_path / "data", train=rows * 20, test=rows)
     with pytest.raises(ValueError, match=r"has the labels negative \(0\) and positive \(1\); '.*' has 3"):
-        Bench(data, random_encoder, challenge=True)
+        Experiment(data, random_encoder, challenge=True)
 
 
 def test_a_trained_cnn_says_what_its_head_said(films, random_encoder):
-    bench = Bench(films, random_encoder)
-    model, logits = experiment.train_cnn(bench)
-    inputs = bench.tokenizer(bench.texts["test"]["text"][:], padding=True, return_tensors="pt")
+    on_films = Experiment(films, random_encoder)
+    model, logits = experiment.train_cnn(on_films)
+    inputs = on_films.tokenizer(on_films.texts["test"]["text"][:], padding=True, return_tensors="pt")
     np.testing.assert_allclose(model(**inputs).logits.detach(), logits, atol=0.01)  # cached in half precision
 
 
 @pytest.mark.parametrize("head", ["cnn", "cnn_last4", "token_mlp", "mlp"])
 def test_vectors_in_half_precision_train_the_same_head(films, head):
     """In half precision a head's products round what they are given; the cache may do so before them."""
-    half, single = (Bench(films, "embedded", bf16=True) for _ in range(2))
+    half, single = (Experiment(films, "embedded", bf16=True) for _ in range(2))
     layers = HEADS[head].layers
     single.cache[layers] = CachedVectors(load_pytorch_encoder("embedded"), single.tokenizer, single.splits, layers)
-    logits, expected = (bench.logits(head, "frozen", 0)[0] for bench in (half, single))
+    logits, expected = (run.logits(head, "frozen", 0)[0] for run in (half, single))
     assert half.cache[layers].dtype == torch.bfloat16
     np.testing.assert_allclose(logits, expected, rtol=0, atol=0.05)

@@ -46,7 +46,7 @@ def test_a_json_file_of_json_lines_and_one_with_a_key(tmp_path):
     rows = [{"text": text, "label": label} for text, label in ROWS]
     (tmp_path / "train.json").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "test.json").write_text(json.dumps({"version": 1, "data": rows}))
-    assert texts(tmp_path) == dict.fromkeys(("train", "test"), ["good , very", "bad"])
+    assert texts(tmp_path) == {split: ["good , very", "bad"] for split in ("train", "test")}
 
 
 def test_formats_side_by_side(tmp_path):
@@ -152,7 +152,7 @@ def test_shards_whose_classes_are_numbered_differently_are_refused(tmp_path):
 def test_a_dataset_saved_to_disk(tmp_path):
     rows = datasets.Dataset.from_dict({"text": ["good", "bad"], "label": ["pos", "neg"]})
     datasets.DatasetDict({"train": rows, "dev": rows}).save_to_disk(tmp_path)
-    assert texts(tmp_path) == dict.fromkeys(("train", "validation"), ["good", "bad"])
+    assert texts(tmp_path) == {split: ["good", "bad"] for split in ("train", "validation")}
 
 
 def test_two_splits_of_one_meaning(tmp_path):

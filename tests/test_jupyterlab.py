@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.browser import CHROMIUM, open_browser
+from tests.browser import CHROMIUM, assert_kept, open_browser, take_picture
 from tools import series
 
 pytestmark = [
@@ -31,6 +31,7 @@ SHOWN = """() => {
     return {
         name: panel.context.path,
         kernel: panel.sessionContext.session?.kernel?.status,
+        unsaved: panel.context.model.dirty,
         cells: panel.content.model.sharedModel.toJSON().cells.filter((c) => c.cell_type == "code"),
     };
 }"""  # the notebook in front, as JupyterLab holds it
@@ -189,13 +190,48 @@ def test_the_widget_of_09_answers_to_a_sentence(page, server):
     assert shown.count() and shown.all_inner_texts() != before
 
 
-def test_the_workspace_opens_03_04_and_05_side_by_side(page, server):
+def test_a_notebook_that_is_only_opened_is_not_unsaved_and_no_menu_is_for_teachers(page, server):
+    path = series.notebooks(["01"], server.project)[0]
+    before = path.read_bytes()
+    open_notebook(page, server, path)
+    wait_until(page, f"({SHOWN})().kernel == 'idle' && !({SHOWN})().unsaved")
+    page.wait_for_timeout(2000)  # for what a kernel that has just started still tells
+    assert not page.evaluate(SHOWN)["unsaved"] and path.read_bytes() == before
+    assert page.locator(".lm-MenuBar-itemLabel", has_text="Nbgrader").count() == 0
+    assert page.get_by_text("Validate").count() == page.get_by_text("Create Assignment").count() == 0
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    wait_until(page, f"!({SHOWN})().unsaved")
+    assert nbformat.read(path, as_version=4).metadata == series.METADATA
+
+
+SCROLL = """async () => {
+    const { shell } = window.jupyterapp;
+    for (const id of [...shell.widgets("main")].filter((panel) => panel.isVisible).map((panel) => panel.id)) {
+        shell.activateById(id);
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        const { content } = shell.currentWidget, { cells } = content.model.sharedModel;
+        const place = cells.findIndex((cell) => /^# companion.*BertCNN.convolve/.test(cell.getSource()));
+        await content.scrollToItem(place, "start");
+        content.activeCellIndex = place;
+    }
+}"""  # to the same definition in both notebooks
+
+
+def test_the_workspace_opens_03_beside_04_and_05_with_room_for_code(page, server):
+    page.set_viewport_size({"width": 1440, "height": 900})
     page.goto(f"{server.address}/lab/workspaces/side-by-side?token={TOKEN}")
-    panels = page.locator(".jp-NotebookPanel")
-    wait_until(page, "document.querySelectorAll('.jp-NotebookPanel .jp-RenderedMarkdown h1').length == 3")
-    boxes = sorted((panel.bounding_box() for panel in panels.all()), key=lambda box: box["x"])
-    titles = {panel.bounding_box()["x"]: panel.locator("h1").first.inner_text() for panel in panels.all()}
-    assert [title[:2] for _, title in sorted(titles.items())] == ["03", "04", "05"]
-    for left, right in zip(boxes, boxes[1:], strict=False):
-        assert left["x"] + left["width"] <= right["x"] and left["y"] == right["y"]
-    assert min(box["width"] for box in boxes) > 400
+    wait_until(page, "document.querySelectorAll('.jp-NotebookPanel .jp-RenderedMarkdown h1').length >= 2")
+    panels = [panel for panel in page.locator(".jp-NotebookPanel").all() if panel.is_visible()]
+    left, right = sorted((panel.bounding_box() for panel in panels), key=lambda box: box["x"])
+    titles = {panel.bounding_box()["x"]: panel.locator("h1").first.inner_text() for panel in panels}
+    assert [title[:2] for _, title in sorted(titles.items())] == ["03", "04"]
+    assert left["x"] + left["width"] <= right["x"] and left["y"] == right["y"]
+    assert min(left["width"], right["width"]) > 600
+    assert page.locator(".lm-TabBar-tabLabel", has_text="05_functional").is_visible()
+    assert not page.locator("#jp-left-stack").is_visible()  # no browser of files takes their room
+    wait_until(page, f"({SHOWN})()?.kernel == 'idle'")
+    page.evaluate(SCROLL)
+    page.mouse.move(0, 0)
+    page.get_by_text("BertCNN.convolve").first.wait_for()
+    page.wait_for_timeout(2000)  # until it stands still
+    assert_kept(take_picture(page, "split_view.png"), "split_view.png")

@@ -7,12 +7,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tools import series
+from tools import publish, series
 
 ROOT = Path(__file__).parent.parent
 PATHS = series.notebooks()
 COMPARED_AT_LEAST = 100  # cells whose stored output nbval compares, in the whole series
-BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 ABSOLUTE = r"(?<![\w./<])/(home|root|tmp|work|Users|opt|usr|mnt)/\w|\b[A-Z]:\\+\w"
 COLAB = """# On Colab this installs the companion and nothing else; elsewhere it does nothing.
 import sys
@@ -85,16 +84,16 @@ def test_every_picture_has_alternative_text(notebook):
 
 
 def test_it_opens_as_all_do(path, notebook):
-    repo, (header, colab) = series.repository(), notebook.cells[:2]
-    link = f"https://colab.research.google.com/github/{repo}/blob/main/notebooks/{path.name}"
+    repo, (header, colab) = publish.repository(), notebook.cells[:2]
     assert header.cell_type == "markdown"
-    title, badge, *rest = header.source.split("\n\n")
+    title, *rest = header.source.split("\n\n")
     assert re.fullmatch(rf"# {path.name[:2]} · \S.*", title)
-    assert badge == f"[![Open in Colab]({BADGE})]({link})"
+    if repo:
+        assert rest.pop(0) == f"[Open in Colab]({publish.COLAB}/github/{repo}/blob/main/notebooks/{path.name})"
     assert rest[0].startswith("**You will be able to**")
     assert re.search(r"\*\*Needs\*\*: \S[\s\S]*\*\*Time\*\*: [\s\S]*\d", "\n\n".join(rest))
     assert colab.cell_type == "code" and colab.metadata.tags == ["colab"]
-    assert colab.source == COLAB.format(repo=repo)
+    assert colab.source == COLAB.format(repo=repo or publish.PLACEHOLDER)
 
 
 def test_it_closes_as_all_do(notebook):
@@ -142,6 +141,13 @@ def test_the_readme_gives_the_minutes_that_the_notebooks_give(path, notebook):
     header = notebook.cells[0].source.replace("\n", " ")
     run, read = re.search(r"about (a minute|\d+ s).*; to read, (\d+) min", header).groups()
     assert f"| {run.replace('a minute', '60 s')} | {read} min |" in row
+
+
+def test_the_readme_and_notebook_00_give_the_same_reading_orders():
+    readme = re.findall(r"(?m)^\| ((?:know|want) .+?) \| (.+?) \|$", (ROOT / "README.md").read_text("utf-8"))
+    first = nbformat.read(PATHS[0], as_version=4)
+    listed = re.findall(r"(?m)^- \*\*You (.+?)\*\*: (.+)\.$", prose(first))
+    assert len(listed) == 3 and readme == listed
 
 
 def test_the_workspace_opens_them():

@@ -111,7 +111,7 @@ def test_a_text_gets_the_same_logits_alone_padded_and_in_any_batch(four, variant
 
 
 def article(model, hidden):
-    """The source article's example: a picture of one channel under Conv2d, no mask anywhere."""
+    """The snippets' example: a picture of one channel under Conv2d, no mask anywhere."""
     x = hidden.unsqueeze(1)  # (B, 1, T, D)
     pooled = []
     for conv in model.convs:

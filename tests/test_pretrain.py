@@ -117,7 +117,7 @@ def test_a_full_disk_costs_no_checkpoint(pretrained, text_folder, tmp_path, monk
     with monkeypatch.context() as full:
         full.setattr(pretrain.Trainer, "_save_optimizer_and_scheduler", fill_the_disk)
         full.setattr(pretrain.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
-        with pytest.raises(ValueError, match="The disk is full. .* last good checkpoint: .*checkpoint-2"):
+        with pytest.raises(ValueError, match=r"The disk is full. .* last good checkpoint: .*checkpoint-2"):
             pretrain.main([text_folder, str(tmp_path), *SMALL])
     pretrain.main([text_folder, str(tmp_path), *SMALL])
     assert same(pretrained, tmp_path)
@@ -147,7 +147,7 @@ def test_a_seed_decides_the_weights(pretrained, text_folder, tmp_path):
 
 def test_other_settings_in_the_same_folder_are_refused(pretrained, text_folder):
     before = parameters(pretrained)
-    with pytest.raises(ValueError, match="belongs to a run with other settings .*; give another folder"):
+    with pytest.raises(ValueError, match=r"belongs to a run with other settings .*; give another folder"):
         pretrain.main([text_folder, str(pretrained), *SMALL, "--width", "128"])
     assert all(torch.equal(tensor, before[name]) for name, tensor in parameters(pretrained).items())
 

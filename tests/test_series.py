@@ -1,4 +1,4 @@
-"""tools/series.py, on small notebooks of its own."""
+"""tools.series, on small notebooks of its own."""
 
 import nbformat
 import pytest
@@ -18,7 +18,6 @@ class Model:
 def embed(text):
     return text
 """
-README = "See https://github.com/OWNER/bert-cnn, not https://github.com/OWNER/bert-cnn-two.\n"
 POOL = "@functools.cache\ndef pool(self, maps):\n    return max(maps)"
 
 
@@ -28,10 +27,6 @@ def project(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "companion").mkdir()
     (tmp_path / "companion" / "model.py").write_text(MODULE)
-    (tmp_path / "README.md").write_text(README)
-    address = '[project.urls]\nRepository = "https://github.com/OWNER/bert-cnn"\n'
-    (tmp_path / "pyproject.toml").write_text(address)
-    (tmp_path / "CITATION.cff").write_text("repository-code: https://github.com/OWNER/bert-cnn\n")
     return tmp_path
 
 
@@ -65,7 +60,7 @@ def test_sync_reads_the_packages_inside_the_package(project):
 
 def test_sync_names_a_definition_that_is_not_there(project):
     path = write(project, new_code_cell("# companion/model.py: Model.poll"))
-    with pytest.raises(SystemExit, match=r"companion/model.py: Model.poll, but there is no poll"):
+    with pytest.raises(ValueError, match=r"companion/model.py: Model.poll, but there is no poll"):
         series.sync([path], root=project)
 
 
@@ -88,7 +83,7 @@ def test_run_stores_outputs_that_are_the_same_everywhere(project, capsys):
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    "source, said",
     [
         ("1 / 0", "cell 2: ZeroDivisionError: division by zero"),
         ("import sys; print('careful', file=sys.stderr)", "cell 2 wrote to stderr: careful"),
@@ -100,35 +95,6 @@ def test_run_names_the_cell_that_failed_and_stores_nothing(project, capsys, sour
     assert series.run([path], write=True) == 1
     assert said in capsys.readouterr().out
     assert path.read_text() == before
-
-
-def test_publish_stamps_the_address_once(project):
-    badge = "https://colab.research.google.com/github/OWNER/bert-cnn/blob/main/notebooks/01_small.ipynb"
-    install = '%pip install -q "git+https://github.com/OWNER/bert-cnn"'
-    path = write(project, new_markdown_cell(f"[badge]({badge})"), new_code_cell(install))
-    assert series.publish("ada/words", project) == ["pyproject.toml", "README.md", "CITATION.cff", "01_small.ipynb"]
-    assert series.repository(project) == "ada/words"
-    markdown, code = nbformat.read(path, as_version=4).cells
-    assert markdown.source == f"[badge]({badge.replace('OWNER/bert-cnn', 'ada/words')})"
-    assert code.source == install.replace("OWNER/bert-cnn", "ada/words")
-    assert (project / "CITATION.cff").read_text() == "repository-code: https://github.com/ada/words\n"
-    assert (project / "README.md").read_text() == README.replace("OWNER/bert-cnn,", "ada/words,")
-    assert series.publish("ada/words", project) == []
-
-
-def test_publish_stamps_the_coursework_too(project):
-    path = project / "notebooks" / "coursework" / "source" / "1_small" / "1_small.ipynb"
-    path.parent.mkdir(parents=True)
-    cell = new_code_cell('%pip install -q "git+https://github.com/OWNER/bert-cnn"')
-    series.save(new_notebook(cells=[cell]), path)
-    assert "1_small.ipynb" in series.publish("ada/words", project)
-    assert "git+https://github.com/ada/words" in path.read_text()
-
-
-@pytest.mark.parametrize("repo", ["", "ada", "ada/words/more", "https://github.com/ada/words", "a b/c"])
-def test_publish_refuses_what_is_no_repository(project, repo):
-    with pytest.raises(SystemExit, match="REPO must be an owner and a name as on GitHub"):
-        series.publish(repo, project)
 
 
 def test_a_widget_keeps_no_output_and_only_where_it_is_announced():

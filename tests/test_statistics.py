@@ -20,6 +20,7 @@ from companion.study.statistics import (
     fit_temperature,
     holm,
     macro_f1,
+    span_f1,
 )
 
 
@@ -116,7 +117,7 @@ def test_a_mixed_model_finds_the_same_variances():
 
 
 def test_the_multibootstrap_finds_the_same_error():
-    """Sellam et al. 2022, "The MultiBERTs", section 4: seeds and examples are drawn anew, with replacement.
+    """Sellam et al. 2022, "The MultiBERTs", section 4: seeds and examples are resampled, with replacement.
 
     It counts the interaction about three times, so the two are compared where that is small.
     """
@@ -211,6 +212,25 @@ def test_scores_are_those_of_scikit_learn():
         assert accuracy(labels, predictions)[seed].mean() == pytest.approx(accuracy_score(labels, predictions[seed]))
         f1 = f1_score(labels, predictions[seed], average="macro")
         assert macro_f1(labels, predictions)[seed].mean() == pytest.approx(f1)
+
+
+def test_the_span_f1_has_the_error_of_jackknife_and_bootstrap():
+    rng = np.random.default_rng(7)
+    gold = rng.poisson(2, 300)
+    predicted = np.maximum(gold + rng.integers(-2, 3, 300), 0)
+    right = rng.binomial(np.minimum(gold, predicted), 0.6)
+    counts = np.stack([right, predicted, gold], axis=1)  # (N, 3)
+
+    def f1(some):
+        right, predicted, gold = some.sum(axis=0)
+        return 2 * right / (predicted + gold)
+
+    found = estimate(span_f1(counts[None]))
+    assert found.mean == pytest.approx(f1(counts))
+    without = np.array([f1(np.delete(counts, i, axis=0)) for i in range(300)])
+    assert found.error == pytest.approx(np.sqrt(299 * without.var()), rel=0.02)
+    drawn = [f1(counts[rng.integers(0, 300, 300)]) for _ in range(2000)]
+    assert found.error == pytest.approx(np.std(drawn), rel=0.08)
 
 
 def test_a_classifier_against_itself_does_not_differ():

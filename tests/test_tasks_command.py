@@ -1,4 +1,4 @@
-"""`python -m tools.tasks` trains every head of a task, keeps a row for each, and goes on where it was stopped."""
+"""`python -m tools.tasks` trains every head of a task, keeps a row for each, and resumes where it was stopped."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def quick(monkeypatch):
 @pytest.mark.parametrize("task", tasks.HEADS)
 def test_every_head_gets_a_row_and_none_is_trained_twice(quick, write, random_encoder, tmp_path, task, monkeypatch):
     call = [task, write(rows_of(task)), "--encoder", random_encoder, "--results", str(tmp_path / "r"), "--frozen"]
-    tasks.main([*call, "--seeds", "1", "--heads", list(tasks.HEADS[task])[0]])
+    tasks.main([*call, "--seeds", "1", "--heads", next(iter(tasks.HEADS[task]))])
     first = pd.read_csv(tmp_path / "r" / f"{task}.csv")
     tasks.main([*call, "--seeds", "2"])
     rows = pd.read_csv(tmp_path / "r" / f"{task}.csv")
@@ -62,6 +62,23 @@ def test_every_head_gets_a_row_and_none_is_trained_twice(quick, write, random_en
     assert [path.name for path in (tmp_path / "r").iterdir()] == [f"{task}.csv"]
     monkeypatch.setattr(tasks, "train", None)  # nothing is left to do
     tasks.main([*call, "--seeds", "2"])
+
+
+@torch.no_grad()
+def test_predictions_keep_the_order_of_the_texts(random_encoder):
+    """Training puts texts of about the same length together; prediction must not."""
+    rng = np.random.default_rng(0)
+    lengths = rng.permutation(np.arange(3, 43))
+    rows = [{"input_ids": rng.integers(5, 25, n), "attention_mask": np.ones(n, int)} for n in lengths]
+    rows = [row | {"labels": rng.integers(0, 2, len(row["input_ids"]))} for row in rows]
+    model = tasks.TaggingCNN.from_encoder(random_encoder)
+    settings = tasks.SETTINGS["frozen"] | {"epochs": 1, "head_rate": 0.0}  # the weights stay as they are
+    with torch.enable_grad():
+        logits = tasks.train(model, {"train": rows, "test": rows}, settings, seed=0)
+    model.eval()
+    for found, row in zip(logits, rows, strict=True):
+        expected = model(torch.from_numpy(row["input_ids"])[None]).logits[0]
+        np.testing.assert_allclose(found[: len(expected)], expected, rtol=0, atol=1e-5)
 
 
 def test_the_encoder_is_trained_unless_it_is_frozen(quick, write, random_encoder, tmp_path):
@@ -132,15 +149,17 @@ def test_folds_test_every_text_once_and_train_on_the_others(quick, write, random
     for _, row in rows.iterrows():
         examples = np.array(json.loads(row["examples"]))
         assert len(examples) == 6 and row["accuracy"] == pytest.approx(np.mean(examples[:, 0] == examples[:, 1]))
-    bench = tasks.Bench("documents", tasks.take(tasks.load("documents", call[1]), 18, 3), random_encoder, 1, 3)
-    bench.use(1)
-    assert len(bench.rows["train"]) == 12 and not {id(r) for r in bench.rows["train"]} & {
-        id(r) for r in bench.rows["test"]
+    experiment = tasks.TaskExperiment(
+        "documents", tasks.take(tasks.load("documents", call[1]), 18, 3), random_encoder, 1, 3
+    )
+    experiment.use(1)
+    assert len(experiment.rows["train"]) == 12 and not {id(r) for r in experiment.rows["train"]} & {
+        id(r) for r in experiment.rows["test"]
     }
 
 
 def test_cached_vectors_are_those_of_each_text_alone(random_encoder):
-    rows = tasks.Bench(
+    rows = tasks.TaskExperiment(
         "documents", {"train": list(rows_of("documents")), "test": [{"text": "a film", "label": 0}]}, random_encoder, 1
     ).every["train"]
     model = DocumentCNN.from_encoder(random_encoder)

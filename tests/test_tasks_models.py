@@ -138,6 +138,9 @@ def test_saved_models_come_back_with_the_same_logits(pair, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is type(pair.keras)
     assert np.array_equal(np.array(loaded(inputs)), theirs)
+    read = type(pair.keras).from_pretrained(tmp_path)  # what PyTorch has saved
+    assert type(read) is type(pair.keras) and read.settings == pair.keras.settings
+    np.testing.assert_allclose(np.array(read(inputs)), theirs, rtol=0, atol=1e-6)
 
 
 def test_a_short_document_gets_the_logits_of_a_sentence(four):

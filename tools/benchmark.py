@@ -4,7 +4,7 @@
     python -m tools.benchmark [DATASET]        # a quarter of an hour or more on two CPU cores
 
 What the CNN head costs beside a BERT of bert-base size; what batches of one length and cached vectors save in training;
-what a training step costs in each of the four variants.
+what a training step costs in each variant, and on each of Keras's backends; what a forward pass costs, exported or not.
 """
 
 import argparse
@@ -23,10 +23,13 @@ from companion import keras_class, keras_functional, pytorch_functional
 from companion.config import BertCNNConfig
 from companion.data import DEFAULT_DATASET, encode, load_dataset
 from companion.encoders import DEFAULT_ENCODER, find_encoder, load_pytorch_encoder, load_tokenizer
+from companion.export import graph
+from companion.export.reader import Exported
 from companion.pytorch_class import BertCNN
 from companion.quiet import keras
 from companion.study.heads import CNN, Classifier, make
 from companion.study.vectors import CachedVectors, padded
+from tools import backends
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -125,7 +128,7 @@ def training(dataset: str, encoder_name: str, texts: int = 1024, rounds: int = 3
 
 
 def caching(dataset: str, encoder_name: str, texts: int = 2048, rounds: int = 3) -> None:
-    """An epoch of a head's training, the frozen encoder's vectors anew or cached."""
+    """An epoch of a head's training, with the frozen encoder's vectors computed or cached."""
     tokenizer = load_tokenizer(encoder_name)
     train = load_dataset(dataset)["train"].shuffle(seed=0)
     rows = encode(train.select(range(min(texts, len(train)))), tokenizer)
@@ -133,7 +136,7 @@ def caching(dataset: str, encoder_name: str, texts: int = 2048, rounds: int = 3)
     classes = train.features["label"].num_classes
     base = BertModel(BertConfig(vocab_size=len(tokenizer)))  # its time does not depend on its weights
     some = rows.select(range(min(256, len(rows))))  # which takes it long enough
-    print("an epoch of training a head alone: vectors anew / cached")
+    print("an epoch of training a head alone: vectors computed / cached")
     for name, encoder, part, heads in (
         (encoder_name, load_pytorch_encoder(encoder_name), rows, ("mean", "cnn")),
         ("bert-base size", base, some, ("cnn",)),
@@ -142,11 +145,11 @@ def caching(dataset: str, encoder_name: str, texts: int = 2048, rounds: int = 3)
         cached = CachedVectors(encoder, tokenizer, {"train": part}, layers=1)
         for head in heads:
             work = {
-                "anew": epoch(Classifier(make(head, width, classes), encoder), part, padded(tokenizer)),
+                "computed": epoch(Classifier(make(head, width, classes), encoder), part, padded(tokenizer)),
                 "cached": epoch(Classifier(make(head, width, classes)), part, cached),
             }
             took = side_by_side(work, rounds)
-            print(f"  {f'{Path(name).name}, {head}, {len(part)} texts':42}  {took['anew'] / took['cached']:.1f}")
+            print(f"  {f'{Path(name).name}, {head}, {len(part)} texts':42}  {took['computed'] / took['cached']:.1f}")
 
 
 def frameworks(encoder_name: str, batch: int = 32, length: int = 32, rounds: int = 7) -> None:
@@ -192,6 +195,32 @@ def frameworks(encoder_name: str, batch: int = 32, length: int = 32, rounds: int
     print(f"a step of fine-tuning, inputs ({batch}, {length}), against the PyTorch class")
     for name in list(work)[1:]:
         print(f"  {name:30}  {took[name] / took['PyTorch class']:.2f}")
+    # a process has one backend: these do not take turns with the others, but follow one after the other
+    for name, took_there in backends.measure(encoder_name, batch, length, rounds).items():
+        print(f"  {f'Keras class on {name}':30}  {took_there / took['PyTorch class']:.2f}")
+
+
+@torch.inference_mode()
+def forward(encoder_name: str, batch: int = 32, length: int = 32, rounds: int = 7) -> None:
+    """A forward pass in both frameworks and as an export, on as many threads as PyTorch uses."""
+    model = BertCNN.from_encoder(encoder_name).to(DEVICE)
+    ids = torch.randint(5, model.config.encoder_config.vocab_size, (batch, length), device=DEVICE)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    arrays = {name: value.cpu().numpy() for name, value in inputs.items()}
+    twin = keras_functional.build_bert_cnn(encoder_name)
+    with tempfile.TemporaryDirectory() as folder:
+        graph.write(model, load_tokenizer(encoder_name), ["0", "1"], Path(folder) / "export")
+        exports = [Exported(Path(folder) / "export", int8, torch.get_num_threads()) for int8 in (False, True)]
+    work = {
+        "PyTorch class": lambda: model(**inputs),
+        "Keras functional": lambda: twin.predict_on_batch(arrays),
+        "onnxruntime": lambda: exports[0].run(**arrays),
+        "onnxruntime, int8": lambda: exports[1].run(**arrays),
+    }
+    took = side_by_side(work, rounds)
+    print(f"a forward pass, inputs ({batch}, {length}), against the PyTorch class")
+    for name in list(work)[1:]:
+        print(f"  {name:30}  {took[name] / took['PyTorch class']:.2g}")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -211,6 +240,7 @@ def main(argv: list[str] | None = None) -> None:
     training(args.dataset, args.encoder)
     caching(args.dataset, args.encoder)
     frameworks(args.encoder)
+    forward(args.encoder)
 
 
 if __name__ == "__main__":

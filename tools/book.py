@@ -3,6 +3,7 @@
 import re
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from docutils import nodes
@@ -12,27 +13,56 @@ from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
-from tools import series
+from tools import publish, reading, series, solutions
+from tools.publish import COLAB, GITHUB
 
-COLAB = "https://colab.research.google.com"
-BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)\n\n")
+LINK = re.compile(r"\[Open in Colab\]\([^)]*\)\n\n")
 SPELLINGS = {"03_pytorch_class": "PyTorch", "04_keras_class": "Keras", "05_functional": "functional"}
 CITED = re.compile(r"([A-Z]\w+)(?:,? et\s+al\.|(?:,\s+[A-Z]\w+)*\s+(?:and|&)\s+[A-Z]\w+)?,?\s+\(?((?:19|20)\d\d)\b")
 NUMBERED = re.compile(r"[Nn]otebooks?\s+\d\d(?:(?:,|\s+and|\s+or|\s+to)\s+\d\d)*\b")
 
 
 def read(text: str) -> nbformat.NotebookNode:
-    """A notebook as the book shows it: without what only Colab needs, its pictures with their alternative text."""
+    """A notebook as the book shows it: without what only Colab needs, its pictures with their alternative text.
+
+    The solutions to its exercises follow, folded away.
+    """
     notebook = nbformat.reads(text, as_version=4)
     notebook.cells = [cell for cell in notebook.cells if "colab" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = BADGE.sub("", cell.source)
+            cell.source = LINK.sub("", cell.source)
         for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):
+                output.data["text/html"] = reading.align(output.data["text/html"])
             alt = output.get("metadata", {}).get("image/png", {}).get("alt")
             if alt:
                 cell.metadata["mystnb"] = {"image": {"alt": alt}}  # of the cell: myst-nb has none for an output
+    number = re.match(r"# (\d\d) ", notebook.cells[0].source)
+    if number and (page := solutions.page(series.notebooks([number[1]])[0])).exists():
+        notebook.cells.append(nbformat.v4.new_markdown_cell(folded(page.read_text(encoding="utf-8"))))
     return notebook
+
+
+def folded(page: str) -> str:
+    """A page of solutions as MyST: one box per exercise, closed until the reader opens it."""
+    beginning = re.findall(r"(?ms)^```python\n.*?^```$", page.split("## Exercise")[0])
+    parts = {"The cell that the solutions share": beginning[0]} if beginning else {}
+    parts |= {f"Exercise {number}: a solution": text for number, text in solutions.sections(page).items()}
+    return "\n\n".join(f":::::{{dropdown}} {title}\n{text}\n:::::" for title, text in parts.items())
+
+
+def addresses(repo: str) -> dict:
+    """The theme's buttons that lead to the repository and to Colab; none before the address is stamped."""
+    if not repo:
+        return {}
+    return {
+        "repository_url": f"{GITHUB}/{repo}",
+        "repository_branch": "main",
+        "path_to_docs": "notebooks",
+        "use_repository_button": True,
+        "launch_buttons": {"colab_url": COLAB},
+    }
 
 
 def layout(app, what, name, thing, options, lines: list[str]) -> None:
@@ -66,12 +96,29 @@ def cited(text: str):
     return [(match, (match[1] + match[2]).lower()) for match in CITED.finditer(text)]
 
 
+def terms(glossary: str) -> dict[str, str]:
+    """The terms of the glossary, in lower case -> their places on its page."""
+    return {term.lower(): nodes.make_id(term) for term in re.findall(r"(?m)^### (.+)$", glossary)}
+
+
+def a_term(terms) -> re.Pattern:
+    """Matches any of the terms, the longest first, and their plurals."""
+    longest_first = sorted(map(re.escape, terms), key=len, reverse=True)
+    return re.compile(rf"\b({'|'.join(longest_first)})s?\b", re.IGNORECASE)
+
+
 class LinkWords(SphinxPostTransform):
-    """Authors with a year lead to the bibliography, and "notebook 07" to that notebook."""
+    """Authors with a year lead to the bibliography, "notebook 07" to that notebook, and a term to the glossary.
+
+    A term leads there where a notebook uses it first.
+    """
 
     default_priority = 20
 
     def run(self, **_):
+        self.terms = terms((series.ROOT / "notebooks" / "glossary.md").read_text(encoding="utf-8"))
+        self.a_term = a_term(self.terms)
+        self.unused = set(self.terms) if re.match(r"\d\d_", self.env.docname) else set()
         for paragraph in self.document.findall(nodes.paragraph):
             join_texts(paragraph)
         for text in list(self.document.findall(nodes.Text)):
@@ -79,6 +126,8 @@ class LinkWords(SphinxPostTransform):
                 continue
             parts, end = [], 0
             for words, page, place in sorted(self.targets(text), key=lambda target: target[0].start()):
+                if words.start() < end:  # a term within a citation
+                    continue
                 parts.append(nodes.Text(text[end : words.start()]))
                 label = nodes.Text(words[0])
                 parts.append(make_refnode(self.app.builder, self.env.docname, page, place, label))
@@ -88,7 +137,8 @@ class LinkWords(SphinxPostTransform):
 
     def targets(self, text: str):
         """(match, page, place on it) for each word that leads somewhere."""
-        listed = {citation.key: citation for citation in self.env.get_domain("cite").citations}
+        bibtex: Any = self.env.get_domain("cite")
+        listed = {citation.key: citation for citation in bibtex.citations}
         for match, key in cited(text):
             if key in listed:
                 yield match, listed[key].bibliography_key.docname, listed[key].citation_id
@@ -97,14 +147,19 @@ class LinkWords(SphinxPostTransform):
             for number in re.compile(r"\d\d").finditer(text, *numbers.span()):
                 if number[0] in pages:
                     yield number, pages[number[0]], ""
+        for words in self.a_term.finditer(text):
+            term = words[1].lower()
+            if term in self.unused:
+                self.unused.remove(term)
+                yield words, "glossary", self.terms[term]
 
 
 def join_texts(paragraph) -> None:
-    """Make one node of neighbouring texts: the parser splits them at each end of a line, in midst of a citation."""
+    """Make one node of neighbouring texts: the parser splits them at each end of a line, even within a citation."""
     children = []
     for are_texts, group in groupby(paragraph.children, lambda node: isinstance(node, nodes.Text)):
-        group = list(group)
-        children += [nodes.Text("".join(group))] if are_texts else group
+        together = list(group)
+        children += [nodes.Text("".join(together))] if are_texts else together
     paragraph.children = []
     paragraph.extend(children)
 
@@ -134,7 +189,7 @@ class LinkSpellings(SphinxTransform):
 
 
 class NameBadges(SphinxTransform):
-    """The README's table has badges from Colab's own site; the book, which asks no site for anything, a word."""
+    """Replace the README's badges, which are on Colab's site, by a word: the book loads nothing from other sites."""
 
     default_priority = 400
 
@@ -145,7 +200,10 @@ class NameBadges(SphinxTransform):
 
 
 class LinkRepository(SphinxTransform):
-    """Links to what is in the repository and not in the book lead there: no copy of it gets into the book."""
+    """Links to what is in the repository and not in the book lead there: no copy of it gets into the book.
+
+    Before the repository's address is stamped they lead nowhere, so their words stay alone.
+    """
 
     default_priority = 400
 
@@ -156,8 +214,9 @@ class LinkRepository(SphinxTransform):
             if path is not None:
                 kind = "tree" if path.is_dir() else "blob"
                 place = path.relative_to(series.ROOT.resolve()).as_posix()
-                address = f"https://github.com/{series.repository()}/{kind}/main/{place}"
-                link.replace_self(nodes.reference("", "", *link.children, refuri=address))
+                address = f"{GITHUB}/{publish.repository()}/{kind}/main/{place}"
+                words = link.children
+                link.replace_self(nodes.reference("", "", *words, refuri=address) if publish.repository() else words)
 
     def outside(self, link) -> Path | None:
         """The file or folder that a link means, if it is there and no page of the book."""

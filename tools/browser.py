@@ -60,12 +60,13 @@ def check(config: BertCNNConfig) -> None:
 
 def settings(config: BertCNNConfig) -> dict:
     """What bert_cnn.js needs to know of the model; every other size it reads off the weights."""
+    names: dict = config.id2label
     return {
         **{name: getattr(config.encoder_config, name) for name in SETTINGS},
         "kernel_sizes": list(config.kernel_sizes),
         "num_filters": config.num_filters,
         "hidden_units": config.hidden_units,
-        "labels": [config.id2label[label] for label in range(config.num_labels)],
+        "labels": [names[label] for label in range(config.num_labels)],
     }
 
 

@@ -2,8 +2,8 @@
 
 The README's figure, notebooks/answer.svg, is drawn from the same files.
 
-    python tools/cards.py            # after tools.pretrain and companion.study
-    python tools/cards.py --check    # does every card say what the files say?
+    python -m tools.cards            # after tools.pretrain and companion.study
+    python -m tools.cards --check    # does every card say what the files say?
 
 A number stands between two markers: <!-- name --> and <!-- / -->.
 """
@@ -14,17 +14,19 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 
 from companion import display
 from companion.study import answer
+from companion.study.pictures import forest
 from companion.study.results import encoders, of_encoder, read_results
 from companion.study.specs import REGIMES
 
 ROOT = Path(__file__).parent.parent
 ASSETS, RESULTS = ROOT / "companion" / "assets", ROOT / "notebooks" / "results"
 PICTURE = ROOT / "notebooks" / "answer.svg"
-RIVALS = {"mean": "the mean", "token_mlp": "a dense layer per token", "mlp": "an MLP of its size"}  # two are drawn
+DRAWN = {"mean": "CNN minus mean", "token_mlp": "CNN minus token_mlp"}
 PROBED = ["cornell-movie-review-data/rotten_tomatoes", "SetFit/sst2", "CogComp/trec"]
 ROWS = {
     ("tfidf", "trained"): "TF-IDF + logistic regression, no BERT",
@@ -40,7 +42,8 @@ def markdown(table: pd.DataFrame) -> str:
     """A table in Markdown; its numbers as percentages with one place, counts as they are."""
     lines = [[table.index.name or "", *map(str, table.columns)], ["---"] * (len(table.columns) + 1)]
     for name, row in table.iterrows():
-        lines.append([name, *(f"{value:.1%}" if value <= 1 else f"{value:.0f}" for value in row)])
+        shown = ["" if pd.isna(value) else f"{value:.1%}" if value <= 1 else f"{value:.0f}" for value in row]
+        lines.append([name, *shown])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -48,7 +51,7 @@ def probe() -> str:
     rows, _ = read_results(RESULTS, "embedded")
     table = rows.pivot_table("accuracy", ["head", "regime"], "dataset")
     names = {name: name.split("/")[1] for name in PROBED}
-    table = table.loc[list(ROWS), list(names)].rename(columns=names)
+    table = table.reindex(list(ROWS), columns=list(names)).rename(columns=names)
     table.index = pd.Index(ROWS.values(), name="test accuracy")
     seeds = rows[rows["dataset"].isin(PROBED) & (rows["head"] == "cnn")].groupby(["dataset", "regime"]).size()
     counted = f"Means over {seeds.min()} to {seeds.max()} seeds (TF-IDF has one); intervals are in notebook 08."
@@ -82,17 +85,14 @@ def pretraining() -> str:
 
 @cache
 def compared() -> dict[str, pd.DataFrame]:
-    """By regime: all comparisons behind the verdict, with the embedded encoder."""
-    _, examples = read_results(RESULTS, "embedded")
-    return {regime: answer.headline(examples, regime) for regime in REGIMES}
-
-
-@cache
-def drawn() -> list[str]:
-    """The two rivals that the figure shows: the first of RIVALS that were measured in each regime."""
-    measured = [set(answer.between(table, "cnn", rival)["rival"]) for table in compared().values() for rival in RIVALS]
-    everywhere = [rival for rival in RIVALS if sum(rival in found for found in measured) == len(compared())]
-    return everywhere[:2]
+    """By encoder and regime: the CNN's comparisons behind the verdict."""
+    tables, (_, examples) = {}, read_results(RESULTS)
+    for encoder in encoders(examples):
+        rows = of_encoder(examples, encoder)
+        for regime in sorted(set(REGIMES) & set(rows["regime"]), key=REGIMES.index):
+            table = answer.headline(rows, regime)
+            tables[f"{regime} {encoder}"] = table[table["head"].eq("cnn")]
+    return tables
 
 
 def verdict() -> str:
@@ -120,34 +120,19 @@ def picture() -> str:
 
 def described() -> str:
     words = []
-    for regime, table in compared().items():
-        for rival in drawn():
-            rows = answer.between(table, "cnn", rival)
+    for title, table in compared().items():
+        for rival, label in DRAWN.items():
+            rows = table[table["rival"].eq(rival)]
             gains = [f"{answer.DATASETS[row.dataset]} {answer.points(row.difference)}" for row in rows.itertuples()]
-            words.append(f"{regime}, against {rival}: {', '.join(gains)}")
-    return f"What the CNN gains, in points of accuracy with 95% intervals. {'; '.join(words)}."
+            words += [f"{title}, {label}: {', '.join(gains)}"] if gains else []
+    return f"Differences in accuracy, in points with 95% intervals. {'; '.join(words)}."
 
 
 def draw() -> None:
-    """A row for each dataset: the CNN's gain over either rival, frozen on the left, fine-tuned on the right."""
-    import matplotlib.pyplot as plt
-
+    """A row for each dataset, a panel for each encoder and regime: the CNN minus its rivals."""
     display.setup()
     plt.rcParams["svg.hashsalt"] = "answer"  # the same file each time
-    fig, axes = plt.subplots(1, 2, figsize=(8.5, 2.9), sharex=True, sharey=True)
-    for ax, (regime, table) in zip(axes, compared().items(), strict=True):
-        datasets = list(dict.fromkeys(table["dataset"]))
-        for shift, rival, marker, colour in zip((-0.14, 0.14), drawn(), "os", display.PALETTE, strict=False):
-            rows = answer.between(table, "cnn", rival).set_index("dataset").reindex(datasets)
-            places = [place + shift for place in range(len(datasets))]
-            ax.hlines(places, 100 * rows["low"], 100 * rows["high"], color=colour, lw=2)
-            ax.plot(100 * rows["difference"], places, marker, color=colour, label=f"minus {RIVALS[rival]}")
-        ax.axvspan(-1, 1, color="#E69F00", alpha=0.2, lw=0)
-        ax.axvline(0, color="black", lw=0.8)
-        ax.set(title=f"CNN on the {regime} encoder", xlabel="points of accuracy")
-        ax.set(yticks=range(len(datasets)), yticklabels=[answer.DATASETS[dataset] for dataset in datasets])
-    axes[0].invert_yaxis()
-    axes[0].legend(frameon=False, fontsize=8)
+    fig = forest(compared(), DRAWN, answer.DATASETS, apart=["CogComp/trec"])
     fig.savefig(PICTURE, metadata={"Date": None, "Creator": None, "Description": described()})
     plt.close(fig)
 
@@ -181,7 +166,8 @@ def stamped(card: Path) -> str:
     text = card.read_text(encoding="utf-8")
     for name, numbers in CARDS[card].items():
         pattern = rf"(<!-- {name} -->\n).*?\n?(<!-- / -->)"
-        text, found = re.subn(pattern, lambda m, n=numbers: m[1] + n() + "\n" + m[2], text, flags=re.DOTALL)
+        shown = numbers().replace("\\", r"\\")
+        text, found = re.subn(pattern, rf"\g<1>{shown}\n\g<2>", text, flags=re.DOTALL)
         assert found == 1, f"{card} has no place for '{name}'."
     return text
 

@@ -177,7 +177,7 @@ def main(argv: list[str] | None = None) -> None:
         train_dataset=learned,
         eval_dataset={name: encode(rows, tokenizer) for name, rows in validation.items()},
         data_collator=Collator(tokenizer),
-        compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(1) == p.label_ids).mean())},
+        compute_metrics=lambda p: {"accuracy": float((np.argmax(p.predictions, axis=1) == p.label_ids).mean())},
     )
     checkpoint = transformers.trainer_utils.get_last_checkpoint(work / "checkpoints") if work.is_dir() else None
     trainer.train(resume_from_checkpoint=checkpoint)

@@ -1,6 +1,6 @@
 """Runs the series on Colab's versions, in an environment of its own (.venv-colab; several GB on Linux).
 
-python tools/colab.py [--python PYTHON] [NN ...]
+python -m tools.colab [--python PYTHON] [NN ...]
 """
 
 import argparse
@@ -31,7 +31,7 @@ def make_environment(python: str | None) -> None:
         return
     if uv("venv", "--quiet", "--python", python or COLABS_PYTHON, str(ENVIRONMENT)).returncode:
         if python:
-            raise SystemExit(f"There is no Python '{python}' to run the series with.")
+            raise ValueError(f"There is no Python '{python}' to run the series with.")
         print(f"No Python {COLABS_PYTHON} was found, so it is this one; --python names another.", file=sys.stderr)
         uv("venv", "--quiet", "--python", sys.executable, str(ENVIRONMENT), check=True)
 
@@ -69,11 +69,14 @@ def main() -> int:
     parser.add_argument("--python", help=f"a version or a path; on Colab it is {COLABS_PYTHON}")
     parser.add_argument("numbers", nargs="*", metavar="NN", help="these notebooks only")
     args = parser.parse_args()
-    make_environment(args.python)
+    try:
+        make_environment(args.python)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     pins = [line for line in VERSIONS.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     if not install(pins) and not install(list(filter(exists, pins))):
         raise SystemExit("Colab's versions could not be installed; uv says above why.")
-    done = subprocess.run([PYTHON, "tools/series.py", "run", *args.numbers], cwd=ROOT)
+    done = subprocess.run([PYTHON, "-m", "tools.series", "run", *args.numbers], cwd=ROOT)
     print(subprocess.run([PYTHON, "--version"], capture_output=True, text=True).stdout.strip(), "and", end=" ")
     others = differences(pins, installed())
     print("; ".join(others) or f"Colab's versions of all {len(pins)} packages", end=".\n")

@@ -1,7 +1,7 @@
 """Builds the coursework: from notebooks with solutions and hidden tests, what students get.
 
-python tools/coursework.py build [--into FOLDER]
-python tools/coursework.py export FOLDER [--seed TEXT]    (a course of a teacher's own, with other names and numbers)
+python -m tools.coursework build [--into FOLDER]
+python -m tools.coursework export FOLDER [--seed TEXT]    (a course of a teacher's own, with other names and numbers)
 """
 
 import argparse
@@ -14,9 +14,11 @@ import shutil
 import sys
 import tokenize
 from collections import Counter
+from copy import deepcopy
 from pathlib import Path
 
 import nbformat
+from nbformat import NotebookNode
 from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.preprocessors import (
     CheckCellMetadata,
@@ -28,7 +30,9 @@ from nbgrader.preprocessors import (
     LockCells,
 )
 from nbgrader.utils import is_grade, is_solution
-from traitlets.config import PyFileConfigLoader
+from traitlets.config import Config, PyFileConfigLoader
+
+from tools import publish
 
 ROOT = Path(__file__).parent.parent
 COURSE = Path("notebooks", "coursework")
@@ -41,9 +45,26 @@ SEEDED = re.compile(r"(default_rng\(|manual_seed\(|random_state=)\d+")  # where 
 REGIONS = {"SOLUTION": is_solution, "HIDDEN TESTS": is_grade}  # what may stand in which cells
 
 
-def sources(root: Path = ROOT) -> list[Path]:
-    """NAME/NAME.ipynb of each assignment, in order."""
-    return sorted(path for path in (root / SOURCE).glob("*/*.ipynb") if path.stem == path.parent.name)
+def sources(folder: Path = ROOT / SOURCE) -> list[Path]:
+    """NAME/NAME.ipynb of each assignment, in order. Raises ValueError if there is none."""
+    paths = sorted(path for path in folder.glob("*/*.ipynb") if path.stem == path.parent.name)
+    if not paths:
+        raise ValueError(f"There is no assignment in {folder}: each is a folder NAME with a NAME.ipynb.")
+    return paths
+
+
+def load_config(course: Path) -> Config:
+    """A course's settings of nbgrader; nbgrader's own where it has none."""
+    file = course / CONFIG.name
+    return PyFileConfigLoader(file.name, str(course)).load_config() if file.is_file() else Config()
+
+
+def release(source: NotebookNode, config: Config | None = None) -> NotebookNode:
+    """The students' version of a source notebook, with the checksums that show what was changed."""
+    notebook = deepcopy(source)
+    for step in STEPS:
+        notebook, _ = step(config=config).preprocess(notebook, {})
+    return notebook
 
 
 def build(root: Path = ROOT, into: Path | None = None) -> list[Path]:
@@ -52,26 +73,19 @@ def build(root: Path = ROOT, into: Path | None = None) -> list[Path]:
     Raises ValueError, with one sentence and before anything is written, for a source that is not in order, and for a
     version that would hold a part of a solution or of a hidden test.
     """
-    paths = sources(root)
-    if not paths:
-        raise ValueError(f"There is no assignment in {root / SOURCE}: each is a folder NAME with a NAME.ipynb.")
-    config = PyFileConfigLoader(CONFIG.name, str(root / COURSE)).load_config()
-    released = {}
-    for path in paths:
+    config, released = load_config(root / COURSE), {}
+    for path in sources(root / SOURCE):
         source = nbformat.read(path, as_version=4)
         check(source, path.stem)
-        release, resources = nbformat.from_dict(source), {}
-        for step in STEPS:
-            release, resources = step(config=config).preprocess(release, resources)
-        if found := leaks(source, release):
+        released[path.stem] = release(source, config)
+        if found := leaks(source, released[path.stem]):
             raise ValueError(f"{path.stem}: the students' version would show {found[0]!r}.")
-        released[path.stem] = release
     written = []
-    for name, release in released.items():
+    for name, notebook in released.items():
         path = (into or root / RELEASE) / name / f"{name}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(nbformat.writes(release) + "\n", encoding="utf-8", newline="\n")
+        temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
         os.replace(temporary, path)
         written.append(path)
     return written
@@ -86,7 +100,7 @@ def export(into: Path, seed: str, root: Path = ROOT) -> list[Path]:
     if into.resolve().is_relative_to(root.resolve()):
         raise ValueError(f"{into} is in the repository, where the course would be published: choose another folder.")
     course = into / COURSE
-    for path in sources(root):
+    for path in sources(root / SOURCE):
         notebook, draw = nbformat.read(path, as_version=4), random.Random(f"{seed} {path.stem}")
         vary(notebook, random.Random(seed).choice(WORDS), draw)
         target = course / "source" / path.stem / path.name
@@ -165,8 +179,8 @@ def outside(cell, where: str = ""):
         raise ValueError(f"{where}: 'BEGIN {region}' is never closed.")
 
 
-def leaks(source, release) -> list[str]:
-    """Lines of solutions and hidden tests that the release shows, and whatever else it should not hold.
+def leaks(source, released) -> list[str]:
+    """Lines of solutions and hidden tests that the students' version shows, and whatever else it should not hold.
 
     A line such as `import numpy as np` may stand on both sides; it has leaked if it occurs more often than outside.
     """
@@ -177,10 +191,10 @@ def leaks(source, release) -> list[str]:
         visible = Counter() if whole else Counter(line.strip() for line in outside(cell))
         allowed += visible
         secret += Counter(lines) - visible
-    shown = Counter(line.strip() for cell in release.cells for line in cell.source.split("\n"))
+    shown = Counter(line.strip() for cell in released.cells for line in cell.source.split("\n"))
     allowed_metadata = {"nbgrader", "tags", "deletable", "editable"}
     found = [line for line in shown if line and secret[line] and shown[line] > allowed[line]]
-    for cell in release.cells:
+    for cell in released.cells:
         found += [f"an output of {cell.id}"] if cell.get("outputs") else []
         found += [f"an attachment of {cell.id}"] if cell.get("attachments") else []
         found += [f"metadata of {cell.id}: {more}" for more in set(cell.metadata) - allowed_metadata]
@@ -205,7 +219,7 @@ def main() -> int:
             print(f"Seed {seed}. Keep {args.folder / COURSE / 'source'} to yourself, and hand out:")
         for path in paths:
             print(os.path.relpath(path))
-        if any("OWNER/" in path.read_text(encoding="utf-8") for path in paths):
+        if not publish.repository():
             print("The cell for Colab has no address yet: make publish REPO=owner/name, then build again.")
     except ValueError as error:
         raise SystemExit(str(error)) from None

@@ -121,7 +121,7 @@ def side_by_side(work, items: list, jobs: int):
         sandbox.interrupted.clear()
 
 
-def main(argv=None) -> int:
+def parse(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("submissions", type=Path, metavar="SUBMISSIONS")
     parser.add_argument("--into", type=Path, default=Path("grades"), help="where results go (default: grades)")
@@ -139,7 +139,11 @@ def main(argv=None) -> int:
     for field in dataclasses.fields(sandbox.Limits):
         option = "--" + field.name.replace("_", "-")
         parser.add_argument(option, type=type(field.default), default=field.default, help=f"(default: {field.default})")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    args = parse(argv)
     limits = sandbox.Limits(**{f.name: getattr(args, f.name) for f in dataclasses.fields(sandbox.Limits)})
     if bad := [name for name, value in dataclasses.asdict(limits).items() if value <= 0]:
         raise SystemExit(f"Limits are above 0: {', '.join(bad)}.")
@@ -148,16 +152,16 @@ def main(argv=None) -> int:
         raise SystemExit(f"Nothing was graded, as isolation cannot be had here: {why_not}.")
     if args.jobs < 0 or not 0 <= args.late_percent <= 100:
         raise SystemExit("--jobs is at least 0, and --late-percent from 0 to 100.")
-    options = {
-        field.name: getattr(args, field.name) for field in dataclasses.fields(Options) if field.name != "isolated"
-    }
-    options = Options(isolated=not why_not, **options | {"jobs": args.jobs or os.cpu_count() or 1})
+    args.isolated, args.jobs = not why_not, args.jobs or os.cpu_count() or 1
+    options = Options(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Options)})
     print(f"Isolation (no network, no other files): {'no: ' + why_not if why_not else 'yes'}.", flush=True)
     try:
         records, human = grade_all(args.submissions, args.into, args.source, limits, options)
     except KeyboardInterrupt:
         print(f"Interrupted; what is graded is in {args.into}, and the same command goes on from there.")
         return 130
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     print(f"{len(records)} submissions in {args.into / 'grades.csv'}.")
     print(f"{human} need a person: {args.into / 'needs_a_human.md'}.")
     return 0

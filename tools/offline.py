@@ -1,6 +1,6 @@
 """Makes one folder from which the series is installed and read where there is no network.
 
-python tools/offline.py [FOLDER] [--encoder FOLDER ...] [--dataset FOLDER ...]
+python -m tools.offline [FOLDER] [--encoder FOLDER ...] [--dataset FOLDER ...]
 
 In it: the wheels of everything, the project's own included, for this Python and this kind of machine; the notebooks;
 copies of encoders and datasets other than the embedded ones; INSTALL.md, with the two commands. If it is stopped, the

@@ -1,8 +1,7 @@
 """Keeps the notebook series in order.
 
-python tools/series.py run [--write] [NN ...]  execute notebooks, end with a table; --write stores the outputs
-python tools/series.py sync [--check]          copy the definitions that cells show from the package
-python tools/series.py publish OWNER/NAME      stamp the repository's address into badges and Colab cells
+python -m tools.series run [--write] [NN ...]  execute notebooks, end with a table; --write stores the outputs
+python -m tools.series sync [--check]          copy the definitions that cells show from the package
 """
 
 import argparse
@@ -11,7 +10,6 @@ import re
 import sys
 import textwrap
 import time
-import tomllib
 from pathlib import Path
 
 import nbformat
@@ -32,7 +30,7 @@ def notebooks(numbers=(), root=ROOT) -> list[Path]:
     paths = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     for number in numbers:
         if not any(path.name.startswith(f"{number}_") for path in paths):
-            raise SystemExit(f"There is no notebook {number}; there are {', '.join(p.name for p in paths)}.")
+            raise ValueError(f"There is no notebook {number}; there are {', '.join(p.name for p in paths)}.")
     return [path for path in paths if not numbers or path.name[:2] in numbers]
 
 
@@ -97,6 +95,7 @@ def execute(notebook, folder: Path, after_each=lambda: None, kernel="python3", t
         return f"cell {at + 1}: {error.ename}: {error.evalue.splitlines()[0] if error.evalue else ''}"
     except (CellTimeoutError, DeadKernelError) as error:
         return f"cell {at + 1}: {type(error).__name__}: {str(error).splitlines()[0]}"
+    return None
 
 
 def normalise(notebook) -> str | None:
@@ -118,6 +117,7 @@ def normalise(notebook) -> str | None:
                 return f"cell {number} shows a widget, which keeps no output"
             if output.output_type == "execute_result":
                 output.execution_count = count
+    return None
 
 
 # sync ------------------------------------------------------------
@@ -130,7 +130,7 @@ def definition(file: str, name: str, root=ROOT) -> str:
     for part in name.split("."):
         node = next((child for child in node.body if getattr(child, "name", None) == part), None)
         if node is None:
-            raise SystemExit(f"A cell shows {file}: {name}, but there is no {part} in it.")
+            raise ValueError(f"A cell shows {file}: {name}, but there is no {part} in it.")
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
     return textwrap.dedent("\n".join(text.splitlines()[first - 1 : node.end_lineno]))
 
@@ -153,38 +153,7 @@ def sync(paths, check=False, root=ROOT) -> list[str]:
     return drifted
 
 
-# publish ------------------------------------------------------------
-
-STAMPED = ("pyproject.toml", "README.md", "CITATION.cff")
-
-
-def repository(root=ROOT) -> str:
-    """owner/name, from the one place where it stands."""
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return project["urls"]["Repository"].removeprefix("https://github.com/")
-
-
-def publish(repo: str, root=ROOT) -> list[str]:
-    """Stamp owner/name into the files that are `STAMPED`, all notebooks and the coursework's sources; what changed."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+", repo):
-        raise SystemExit(f"REPO must be an owner and a name as on GitHub, like ada/bert-cnn, not '{repo}'.")
-    # In a badge's link, in a Colab cell, and in a link to the repository itself:
-    places = (
-        r"(?<=colab\.research\.google\.com/github/)[\w.-]+/[\w.-]+(?=/blob/)"
-        r"|(?<=git\+https://github\.com/)[\w.-]+/[\w-]+"
-        rf"|(?<=https://github\.com/){re.escape(repository(root))}(?![\w-])"
-    )
-    changed, coursework = [], sorted((root / "notebooks" / "coursework" / "source").glob("*/*.ipynb"))
-    for path in [*(root / name for name in STAMPED), *notebooks(root=root), *coursework]:
-        text = path.read_text(encoding="utf-8")
-        stamped = re.sub(places, repo, text)
-        if stamped != text:
-            path.write_text(stamped, encoding="utf-8", newline="\n")
-            changed.append(path.name)
-    return changed
-
-
-def main() -> int:
+def perform() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run")
@@ -192,17 +161,19 @@ def main() -> int:
     command.add_argument("numbers", nargs="*", metavar="NN", help="these notebooks only")
     command = commands.add_parser("sync")
     command.add_argument("--check", action="store_true", help="report only")
-    command = commands.add_parser("publish")
-    command.add_argument("repo", metavar="OWNER/NAME")
     args = parser.parse_args()
     if args.command == "run":
         return run(notebooks(args.numbers), args.write)
-    if args.command == "sync":
-        drifted = sync(notebooks(), args.check)
-        print("\n".join(drifted) or "No cell differs from the package.")
-        return int(args.check and bool(drifted))
-    print("Stamped: " + (", ".join(publish(args.repo)) or "nothing, it was all there") + ".")
-    return 0
+    drifted = sync(notebooks(), args.check)
+    print("\n".join(drifted) or "No cell differs from the package.")
+    return int(args.check and bool(drifted))
+
+
+def main() -> int:
+    try:
+        return perform()
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import tempfile
 import time
 from itertools import compress, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ from companion.encoders import DEFAULT_ENCODER, find_encoder, load_tokenizer
 from companion.tasks import data, documents, summaries, tagging
 from companion.tasks.pytorch_class import DocumentCNN, SummaryCNN, TaggingCNN
 
-SETTINGS = {  # for every head: epochs, texts in a batch, learning rates of head and encoder, dropout
+SETTINGS: dict[str, dict[str, Any]] = {  # epochs, texts in a batch, learning rates of head and encoder, dropout
     "frozen": {"epochs": 20, "batch": 16, "head_rate": 1e-3, "encoder_rate": 0.0, "dropout": 0.1},
     "fine-tuned": {"epochs": 6, "batch": 16, "head_rate": 1e-3, "encoder_rate": 1e-4, "dropout": 0.1},
 }
@@ -88,7 +89,7 @@ class MeanLinear(DocumentCNN):
         return {"loss": F.cross_entropy(logits, labels), "logits": logits}
 
 
-HEADS = {  # a model and its settings; None for what is not trained by gradients
+HEADS: dict[str, dict[str, Any]] = {  # a model and its settings; None for what is not trained by gradients
     "documents": {
         "first": (Reader, {}),
         "mean_logits": (MeanLogits, {}),
@@ -157,7 +158,7 @@ def take(rows: dict, texts: int | None, folds: int) -> dict[str, list[dict]]:
     return rows | {"train": rows["train"][:texts]}
 
 
-class Bench:
+class TaskExperiment:
     """A task's rows, encoded once for all heads and folds; `score` has what its results are called."""
 
     def __init__(self, task: str, rows: dict, encoder: str, k: int, folds: int = 0):
@@ -284,6 +285,12 @@ def add_hidden(model, rows, settings: dict) -> list[dict]:
     ]
 
 
+def pieces_per_word(rows) -> float:
+    """Return how many pieces a word of tagged texts has on average, [CLS] and [SEP] left out."""
+    words = sum((row["words"] >= 0).sum() for row in rows)
+    return float(sum(len(row["words"]) - 2 for row in rows) / words)
+
+
 def train(model, rows, settings: dict, seed: int) -> list[np.ndarray]:
     """Train on rows["train"] for all epochs; return the logits of rows["test"]."""
 
@@ -321,6 +328,7 @@ def train(model, rows, settings: dict, seed: int) -> list[np.ndarray]:
         trainer = transformers.Trainer(model, arguments, **options)
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.train()
+        arguments.train_sampling_strategy = "random"  # by length, predictions would come out in another order
         return list(trainer.predict(rows["test"]).predictions)
 
 
@@ -367,7 +375,8 @@ def main(argv: list[str] | None = None) -> None:
     args.results.mkdir(parents=True, exist_ok=True)
     table, encoder = args.results / f"{args.task}.csv", identity(args.encoder)
     rows = take(load(args.task, args.data), args.texts, args.folds)
-    bench, dataset = Bench(args.task, rows, args.encoder, args.k, args.folds), "/".join(Path(args.data).parts[-2:])
+    experiment = TaskExperiment(args.task, rows, args.encoder, args.k, args.folds)
+    dataset = "/".join(Path(args.data).parts[-2:])
     regime = "frozen" if args.frozen else "fine-tuned"
     training = SETTINGS[regime] | {name: getattr(args, name) for name in ("epochs", "bf16") if getattr(args, name)}
     shared = {name: getattr(args, name) for name in ("texts", "folds") if getattr(args, name)}
@@ -384,9 +393,11 @@ def main(argv: list[str] | None = None) -> None:
         ):
             continue
         began = time.time()
-        bench.use(fold)
-        scores, examples = bench.score(bench.logits(head, regime, seed, training))
+        experiment.use(fold)
+        scores, examples = experiment.score(experiment.logits(head, regime, seed, training))
         facts = {"seconds": round(time.time() - began, 1), "examples": json.dumps(examples)}
+        if args.task == "tagging":  # how much of the texts' words the encoder's vocabulary has
+            facts["pieces_per_word"] = round(pieces_per_word(experiment.rows["test"]), 3)
         add(table, cell | scores | facts)
         said = "  ".join(f"{name} {value:.1%}" for name, value in scores.items())
         print(f"{head:16s} seed {seed}  fold {fold}  {said}", flush=True)

@@ -4,6 +4,7 @@ RESULTS becomes two files: heads.csv, a row for each cell, and predictions.parqu
 with --challenge a third, log_odds.parquet: what two-class models say of validation, test and the challenge set.
 With --tune: tuning.csv, a row for each setting of each head, tried on validation; later runs take the best ones.
 Started again, the command goes on with the cells that are missing; started twice, the two share the work.
+With --ray a process for each GPU or CPU of a cluster shares it; all must see the files under the same names.
 """
 
 import argparse
@@ -18,10 +19,10 @@ import transformers
 
 from companion.encoders import DEFAULT_ENCODER, find_encoder
 from companion.study import recipes
-from companion.study.experiment import Bench, encoder_identity
+from companion.study.experiment import Experiment, encoder_identity
 from companion.study.results import CELL
 from companion.study.specs import HEADS, MAIN, REGIMES
-from companion.study.splits import draw, short_name
+from companion.study.splits import short_name, stratified_sample
 from companion.study.store import Store
 
 
@@ -33,7 +34,7 @@ class Job(NamedTuple):
     work: Callable[[], dict]
 
 
-def positive(text: str) -> int:
+def positive_int(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{number} is too few; it takes 1 or more")
     return number
@@ -44,38 +45,44 @@ def parse(argv: list[str] | None):
     parser.add_argument("datasets", nargs="+", help="matinee, folders or Hub ids; NAME@500 trains on 500 examples")
     parser.add_argument("--heads", nargs="+", choices=list(HEADS), default=MAIN)
     parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=REGIMES)
-    parser.add_argument("--sizes", type=positive, nargs="*", default=[], help="train on NAME~50, too: drawn by seed")
-    parser.add_argument("--seeds", type=positive, nargs="+", default=[3], help="how many, for each of the regimes")
+    parser.add_argument(
+        "--sizes", type=positive_int, nargs="*", default=[], help="train on NAME~50, too: drawn by seed"
+    )
+    parser.add_argument("--seeds", type=positive_int, nargs="+", default=[3], help="how many, for each of the regimes")
     parser.add_argument("--tune", action="store_true", help="try each head's settings on validation, and stop")
     parser.add_argument("--challenge", action="store_true", help="score the challenge set, too (two classes only)")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER, help="embedded, a folder or a Hub id")
     parser.add_argument("--bf16", action="store_true", help="half precision: on some hardware twice as fast, or more")
-    parser.add_argument("--replace", action="store_true", help="train cells of other recipes anew")
+    parser.add_argument("--replace", action="store_true", help="train cells of other recipes again")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder to write to (default: results)")
+    parser.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster, or 'local' for one on this machine")
     args = parser.parse_args(argv)
     if len(args.seeds) not in (1, len(args.regimes)):
         parser.error(f"--seeds takes one number, or one for each of the {len(args.regimes)} regimes")
     return args
 
 
-def make_benches(args) -> dict[str, tuple[Bench, int | None]]:
-    """{name in the results: (bench, training examples or None for all)}. Raises ValueError for sizes that cannot be."""
-    benches = {}
+def make_experiments(args) -> dict[str, tuple[Experiment, int | None]]:
+    """{name in the results: (experiment, training examples, or None for all)}.
+
+    Raises ValueError for sizes that cannot be.
+    """
+    experiments = {}
     for name in args.datasets:
-        bench, short = Bench(name, args.encoder, args.bf16, args.challenge), short_name(name)
-        if not max(args.sizes, default=0) < (most := len(bench.texts["train"])):
+        experiment, short = Experiment(name, args.encoder, args.bf16, args.challenge), short_name(name)
+        if not max(args.sizes, default=0) < (most := len(experiment.texts["train"])):
             raise ValueError(f"'{name}' has {most} training examples; sizes have to be smaller, not {args.sizes}.")
-        added = {short: (bench, None)}
+        added = {short: (experiment, None)}
         for size in args.sizes:
             for seed in range(max(args.seeds)):  # if it cannot be done, then now
-                drawn = draw(bench.texts["train"], size, seed)[0]
-                if len(set(bench.texts["train"].select(drawn)["label"])) < 2:
+                drawn = stratified_sample(experiment.texts["train"], size, seed)[0]
+                if len(set(experiment.texts["train"].select(drawn)["label"])) < 2:
                     raise ValueError(f"{size} examples of '{name}' can be of one class only; give a larger size.")
-            added[f"{short}~{size}"] = (bench, size)  # not "@": that draws the same examples for every seed
-        if twice := sorted(set(benches) & set(added)):
+            added[f"{short}~{size}"] = (experiment, size)  # not "@": that draws the same examples for every seed
+        if twice := sorted(set(experiments) & set(added)):
             raise ValueError(f"Two of the datasets would both be {twice} in the results; give them one at a time.")
-        benches |= added
-    return benches
+        experiments |= added
+    return experiments
 
 
 def classifiers(args):
@@ -85,19 +92,21 @@ def classifiers(args):
             yield head, regime
 
 
-def tuning_jobs(args, store: Store, benches: dict, encoder: str) -> list[Job]:
+def tuning_jobs(args, store: Store, experiments: dict, encoder: str) -> list[Job]:
     """Every setting of every classifier on every dataset; the first setting of all comes first."""
     jobs = []
-    for dataset, (bench, size) in benches.items():
+    for dataset, (experiment, size) in experiments.items():
         for head, regime in classifiers(args):
             key = dict(zip(recipes.TUNING, (dataset, head, regime, encoder), strict=True))
-            for number, recipe in enumerate(recipes.settings(head, regime, bench.precision) if size is None else ()):
+            for number, recipe in enumerate(
+                recipes.settings(head, regime, experiment.precision) if size is None else ()
+            ):
 
-                def work(bench=bench, key=key, recipe=recipe):
+                def work(experiment=experiment, key=key, recipe=recipe):
                     started, seed, splits = time.time(), recipes.TUNING_SEED, ("validation",)
                     shorter = recipes.shorter(recipe, key["regime"])
-                    found, _ = bench.scores(key["head"], key["regime"], seed, None, shorter, splits)
-                    labels, seconds = bench.splits["validation"]["label"][:], round(time.time() - started, 1)
+                    found, _ = experiment.scores(key["head"], key["regime"], seed, None, shorter, splits)
+                    labels, seconds = experiment.splits["validation"]["label"][:], round(time.time() - started, 1)
                     return store.add_tuning(key, recipe, found["validation"], labels, seconds=seconds)
 
                 def done(key=key, recipe=recipe):
@@ -107,13 +116,13 @@ def tuning_jobs(args, store: Store, benches: dict, encoder: str) -> list[Job]:
     return [job for _, job in sorted(jobs, key=lambda pair: pair[0])]
 
 
-def jobs_of_cells(args, store: Store, benches: dict, encoder: str) -> list[Job]:
+def jobs_of_cells(args, store: Store, experiments: dict, encoder: str) -> list[Job]:
     """Every cell, seed by seed and within a seed head by head, so that a run cut short is still a comparison."""
     tuning, counts = recipes.read_tuning(store.tuning), dict(zip(args.regimes, args.seeds * 2, strict=False))
     plan, jobs = [], []
     for head, regime in classifiers(args):
-        for dataset, (bench, size) in benches.items():
-            recipe = recipes.chosen(tuning, dataset, head, regime, encoder, bench.precision)
+        for dataset, (experiment, size) in experiments.items():
+            recipe = recipes.chosen(tuning, dataset, head, regime, encoder, experiment.precision)
             once = not (HEADS[head].random(regime) or size)
             for seed in range(1 if once else counts.get(regime, max(args.seeds))):
                 plan.append((dict(zip(CELL, (dataset, head, regime, seed, encoder), strict=True)), recipe))
@@ -122,10 +131,10 @@ def jobs_of_cells(args, store: Store, benches: dict, encoder: str) -> list[Job]:
     for cell, recipe in sorted(plan, key=lambda pair: pair[0]["seed"]):
 
         def work(cell=cell, recipe=recipe):
-            started, (bench, size) = time.time(), benches[cell["dataset"]]
-            logits, parameters = bench.scores(cell["head"], cell["regime"], cell["seed"], size, recipe)
+            started, (experiment, size) = time.time(), experiments[cell["dataset"]]
+            logits, parameters = experiment.scores(cell["head"], cell["regime"], cell["seed"], size, recipe)
             facts = {"seconds": round(time.time() - started, 1), "parameters": parameters}
-            return store.add(cell, recipe, logits, bench.splits, **facts)
+            return store.add(cell, recipe, logits, experiment.splits, **facts)
 
         def done(cell=cell, recipe=recipe):
             return store.has(cell, recipe, args.challenge)
@@ -153,8 +162,8 @@ def share(jobs: list[Job], folder: Path, encoder: str) -> None:
         print(f"{elsewhere} of them are with another process; if that one is stopped, start this one again.")
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+def plan(args) -> tuple[list[Job], Store, str]:
+    """(all that was asked for, done or not; where it is stored; the encoder's name in the results)."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     encoder = encoder_identity(args.encoder)
@@ -163,11 +172,21 @@ def main(argv: list[str] | None = None) -> None:
         if HEADS[head].layers > layers:
             raise ValueError(f"{head} reads four layers, and '{args.encoder}' has {layers}: name other --heads.")
     store = Store(args.results, "bf16" if args.bf16 else "fp32")
-    benches = make_benches(args)
-    for dataset, (bench, _) in benches.items():
-        store.check_test(dataset, encoder, bench.splits["test"])
-    jobs = (tuning_jobs if args.tune else jobs_of_cells)(args, store, benches, encoder)
-    share(jobs, args.results, encoder)
+    experiments = make_experiments(args)
+    for dataset, (experiment, _) in experiments.items():
+        store.check_test(dataset, encoder, experiment.splits["test"])
+    return (tuning_jobs if args.tune else jobs_of_cells)(args, store, experiments, encoder), store, encoder
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    jobs, store, encoder = plan(args)
+    if args.ray:
+        from companion.study.ray import spread
+
+        spread(args, args.ray)
+    else:
+        share(jobs, args.results, encoder)
     rows = recipes.read_tuning(store.tuning) if args.tune else store.read()
     rows = rows[rows["encoder"] == encoder]
     print(

@@ -97,9 +97,10 @@ def sentence(table: pd.DataFrame) -> str:
     """Comparisons with one rival in words: on how many sources which verdict, and the range of the differences."""
     counts = by_source(table).value_counts()
     said = [f"{verdict} on {counts[verdict]}" for verdict in VERDICTS if verdict in counts]
-    low, high = table["difference"].min(), table["difference"].max()
+    low, high = points(table["difference"].min()), points(table["difference"].max())
+    span = low if low == high else f"{low} to {high}"
     sources = f"{counts.sum()} source{'s' if counts.sum() > 1 else ''}"
-    return f"{', '.join(said)} of {sources} ({points(low)} to {points(high)} points)"
+    return f"{', '.join(said)} of {sources} ({span} points)"
 
 
 def wins(table: pd.DataFrame) -> bool:

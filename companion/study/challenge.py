@@ -8,7 +8,7 @@ It follows CheckList (Ribeiro et al. 2020) and contrast sets (Gardner et al. 202
     direction               a text, and the same text with a praising or a damning sentence added
 
 A negated, contrasted or modal text also has a twin: the same words without the negation, the deciding half alone, or
-the plain assertion. Whoever misreads the twin has not yet met the difficulty.
+the plain assertion. A model that misreads the twin fails before the difficulty comes in.
 """
 
 import json

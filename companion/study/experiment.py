@@ -1,10 +1,11 @@
-"""One dataset's splits, ready for any classifier, and how one is trained: `Bench`, `train`."""
+"""One dataset's splits, ready for any classifier, and how one is trained: `Experiment`, `train`."""
 
 import copy
 import hashlib
 import tempfile
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,19 +26,20 @@ from companion.study.challenge import load_challenge
 from companion.study.heads import Classifier, StaticEncoder, make
 from companion.study.recipes import Recipe
 from companion.study.specs import HEADS
-from companion.study.splits import cut, draw, prepare
+from companion.study.splits import cut, prepare, stratified_sample
 from companion.study.vectors import CachedVectors, padded
 
 SCORED = ("validation", "test", "challenge")
-pretrained = lru_cache(maxsize=1)(load_pytorch_encoder)  # loaded once; whoever trains it takes a copy
+pretrained = lru_cache(maxsize=1)(load_pytorch_encoder)  # loaded once; training works on a copy
 
 
-class Bench:
+class Experiment:
     """One dataset's splits, ready for any head: token ids, and a frozen encoder's vectors once they are needed."""
 
     def __init__(self, dataset: str, encoder: str, bf16: bool = False, challenge: bool = False):
         self.texts, self.encoder, self.precision = prepare(dataset), encoder, "bf16" if bf16 else "fp32"
-        self.tokenizer, self.cache, self.scored = load_tokenizer(encoder), {}, ("test",)
+        self.tokenizer, self.cache = load_tokenizer(encoder), {}
+        self.scored: tuple[str, ...] = ("test",)
         self.classes = self.texts["train"].features["label"].num_classes
         if challenge:
             if self.classes != 2:
@@ -68,7 +70,7 @@ class Bench:
             raise ValueError(f"{head} can be trained {' or '.join(HEADS[head].regimes)}, not '{regime}'.")
         recipe, splits = recipe or recipes.default(head, regime, self.precision), splits or self.scored
         most = min(size or len(self.texts["train"]), recipe.examples or len(self.texts["train"]))
-        drawn = draw(self.texts["train"], most, seed)[0]
+        drawn = stratified_sample(self.texts["train"], most, seed)[0]
         if head == "tfidf":
             read = {s: cut(self.texts[s]["text"][:], self.tokenizer, recipe.max_length) for s in {"train", *splits}}
             read["train"] = [read["train"][i] for i in drawn]
@@ -79,7 +81,7 @@ class Bench:
         encoder = pretrained(self.encoder)
         long = np.mean(self.splits["train"]["length"]) > 100
         encoder.set_attn_implementation("sdpa" if long else "eager")  # on short texts eager is the faster one
-        module = make(head, encoder.config.hidden_size, self.classes, recipe.dropout, recipe.output_scale)
+        module: Any = make(head, encoder.config.hidden_size, self.classes, recipe.dropout, recipe.output_scale)
         collate = padded(self.tokenizer)
         if regime == "frozen":
             if module.layers not in self.cache:
@@ -153,7 +155,7 @@ def train(model: Classifier, splits: DatasetDict, collate, recipe: Recipe, seed:
             train_dataset=splits["train"],
             eval_dataset=splits["validation"],
             data_collator=collate,
-            compute_metrics=lambda p: {"accuracy": accuracy_score(p.label_ids, p.predictions.argmax(1))},
+            compute_metrics=lambda p: {"accuracy": accuracy_score(p.label_ids, np.argmax(p.predictions, axis=1))},
             optimizers=(optimizer, schedule),
         )
         trainer.remove_callback(transformers.PrinterCallback)
@@ -161,21 +163,21 @@ def train(model: Classifier, splits: DatasetDict, collate, recipe: Recipe, seed:
     return lambda split: trainer.predict(splits[split]).predictions
 
 
-def train_cnn(bench: Bench, seed: int = 0) -> tuple[BertCNN, np.ndarray]:
+def train_cnn(experiment: Experiment, seed: int = 0) -> tuple[BertCNN, np.ndarray]:
     """(a BERT-CNN, its logits for test): the encoder as it was, the head trained on its cached vectors."""
     transformers.set_seed(seed)
-    model = BertCNN.from_encoder(bench.encoder, num_labels=bench.classes)
+    model = BertCNN.from_encoder(experiment.encoder, num_labels=experiment.classes)
     recipe = recipes.default("cnn", "frozen")
     width = model.config.encoder_config.hidden_size
-    head = make("cnn", width, bench.classes, recipe.dropout, recipe.output_scale)
-    cached = CachedVectors(model.encoder, bench.tokenizer, bench.splits, layers=1)
-    predict = train(Classifier(head), bench.splits, cached, recipe, seed)
+    head = make("cnn", width, experiment.classes, recipe.dropout, recipe.output_scale)
+    cached = CachedVectors(model.encoder, experiment.tokenizer, experiment.splits, layers=1)
+    predict = train(Classifier(head), experiment.splits, cached, recipe, seed)
     model.load_state_dict(head.state_dict(), strict=False)  # the encoder's weights are not among them
     return model.cpu().eval(), predict("test")
 
 
 def encoder_identity(name: str) -> str:
-    """A name and the start of the weights' checksum: an encoder trained anew under the old name is another one."""
+    """A name and the start of the weights' checksum: a retrained encoder counts as another one."""
     checksum = hashlib.sha256()
     for part in sorted(find_encoder(name).glob("*.safetensors")):  # large encoders have several
         checksum.update(part.read_bytes())

@@ -22,12 +22,12 @@ def mean(vectors, mask):
     return (vectors * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
-def strongest(vectors, mask):
+def max_pool(vectors, mask):
     """The largest value of each dimension over the text's own tokens: (B, T, D) -> (B, D)."""
     return vectors.masked_fill(mask[..., None] == 0, torch.finfo(vectors.dtype).min).amax(dim=1)
 
 
-POOLS = {"first": first, "mean": mean, "strongest": strongest}
+POOLS = {"first": first, "mean": mean, "strongest": max_pool}  # results hold a checksum of these names
 
 
 class Pooled(nn.Module):
@@ -85,6 +85,7 @@ def make(name: str, width: int, num_labels: int, dropout: float = 0.1, output_sc
     options = {
         key: matched_units(width, num_labels) if value == MATCHED else value for key, value in spec.options.items()
     }
+    dropout, output_scale = options.pop("dropout", dropout), options.pop("output_scale", output_scale)
     head = MODULES[spec.module](width, num_labels, dropout, **options).apply(glorot)
     start_small(head.classifier, output_scale)
     return head

@@ -16,7 +16,8 @@ class Spec:
 
     label: what it is, in words that fit after "against".
     module: the class in `companion.study.heads`; "" for TF-IDF, which is no network.
-    options: arguments of that class; MATCHED stands for the size that gives as many parameters as the CNN.
+    options: arguments of that class; MATCHED stands for the size that gives as many parameters as the CNN. `dropout`
+        and `output_scale` replace those of the recipe.
     regimes: the regimes in which it can be trained.
     rival: is it a headline rival of the CNN, on the same vectors?
     ablation: is it the CNN with one part changed? Ablations are trained only when they are named.
@@ -59,7 +60,7 @@ HEADS = {
     "max": Spec("their maximum", options={"pool": "strongest"}, rival=True),
     "mlp": Spec("a parameter-matched MLP on the mean", "Pooled", {"hidden_units": MATCHED}, rival=True),
     "token_mlp": Spec(
-        "a parameter-matched dense ReLU layer per token and max pooling",
+        "`token_mlp`, a dense ReLU layer per token followed by max pooling",
         "CNN",
         {"kernel_sizes": (1,), "num_filters": MATCHED},
         rival=True,
@@ -75,6 +76,12 @@ HEADS = {
     "cnn_3_4": _ablated(3, 4),
     "cnn_3_5": _ablated(3, 5),
     "cnn_4_5": _ablated(4, 5),
+    "cnn_old_start": Spec(
+        "the CNN with a dropout of 0.5 and Glorot's output layer",
+        "CNN",
+        {"dropout": 0.5, "output_scale": 1.0},
+        ablation=True,
+    ),
     "cnn_unmasked": Spec("the CNN without the mask", "CNN", {"masked": False}, ablation=True),
 }
 RIVALS = {name: spec.label for name, spec in HEADS.items() if spec.rival}

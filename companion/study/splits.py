@@ -13,7 +13,7 @@ SIZED = r"(.*?)(?:@([1-9]\d*))?"  # NAME, or NAME@500
 LIMITS = {"validation": 1000, "test": 5000}  # examples at most
 
 
-def draw(rows, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def stratified_sample(rows, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """`size` rows, each class with its share, and the others: two arrays of indices, in order.
 
     Raises ValueError, with one sentence, where some class is too small for that.
@@ -43,14 +43,14 @@ def prepare(name: str) -> DatasetDict:
     if not isinstance(splits["train"].features["label"], ClassLabel):
         raise ValueError(f"The comparison needs one class per text; the labels of '{name}' are lists or numbers.")
     if "validation" not in splits:
-        validation, train = draw(splits["train"], len(splits["train"]) // 10)
+        validation, train = stratified_sample(splits["train"], len(splits["train"]) // 10)
         splits["train"], splits["validation"] = (splits["train"].select(part) for part in (train, validation))
     if size and int(size) >= len(splits["train"]):
         raise ValueError(f"'{name}' has {len(splits['train'])} training examples, not more than {size}.")
     for split, most in {**LIMITS, "train": int(size or len(splits["train"]))}.items():
         if len(splits[split]) > most:  # scikit-learn wants an example of each class among the others, too
             most = min(most, len(splits[split]) - splits[split].features["label"].num_classes)
-        splits[split] = splits[split].select(draw(splits[split], most)[0])
+        splits[split] = splits[split].select(stratified_sample(splits[split], most)[0])
     seen = set(splits["train"]["label"])
     if len(seen) < 2:
         raise ValueError(f"'{name}' shows one class only in training; a classifier needs two.")

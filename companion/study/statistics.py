@@ -1,6 +1,6 @@
 """How sure are we? Intervals, tests and a verdict for two classifiers on the same examples, in closed form.
 
-Predictions are arrays (S, N): S seeds, each trained anew, on the same N test examples with labels (N,).
+Predictions are arrays (S, N): S seeds, each trained separately, on the same N test examples with labels (N,).
 Seeds and examples are both random: other seeds and other examples would have given another score.
 """
 
@@ -37,6 +37,18 @@ def macro_f1(labels, predictions):
         f1 = 2 * (named & present).mean(axis=1, keepdims=True) / whole
         added.append(f1 + (2 * (named & present) - f1 * counted) / whole)
     return np.mean(added, axis=0)
+
+
+def span_f1(counts):
+    """What each text adds to the F1 of spans, (right, predicted, gold): (S, N, 3) -> (S, N). A row's mean is its F1.
+
+    As in `macro_f1`: the F1 of all texts' spans together is a mean over texts only to first order.
+    """
+    right, predicted, gold = np.moveaxis(np.asarray(counts, float), 2, 0)  # (S, N) each
+    counted = predicted + gold  # F1 is 2 * mean(right) / mean(counted)
+    whole = counted.mean(axis=1, keepdims=True)
+    f1 = 2 * right.mean(axis=1, keepdims=True) / whole
+    return f1 + (2 * right - f1 * counted) / whole
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Rows of a dataset -> a padded batch: of token ids, or of the vectors that a frozen encoder gave them."""
 
 import tempfile
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ class CachedVectors:
         self.places, self.dtype, tokens = {}, dtype, sum(sum(rows["length"]) for rows in splits.values())
         with tempfile.TemporaryFile() as file:
             self.vectors = np.memmap(file, np.float16, "w+", shape=(tokens, layers * encoder.config.hidden_size))
-        pad, end = DataCollatorWithPadding(tokenizer), 0
+        pad: Any = DataCollatorWithPadding(tokenizer)
+        end = 0
         device = "cuda" if torch.cuda.is_available() else "cpu"
         encoder = encoder.to(device).eval()
         for rows in splits.values():

@@ -18,7 +18,7 @@ def load(name: str) -> DatasetDict:
 
 def collate(rows) -> dict[str, np.ndarray]:
     """Return a model's inputs and labels from rows of arrays, padded on the right to the largest of the batch."""
-    batch = {}
+    batch: dict = {}
     for name in PADDING.keys() & rows[0].keys():
         arrays = [np.asarray(row[name]) for row in rows]
         shape = np.max([array.shape for array in arrays], axis=0).astype(int)

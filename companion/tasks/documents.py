@@ -50,6 +50,6 @@ def explain(model, text: str, tokenizer, batch_size: int = 16, **pieces) -> Expl
     features, best = np.max(found, axis=0), np.argmax(found, axis=0)
     windows = np.array(places)[best, np.arange(len(best))]
     values, bias = (parts[0] for parts in head.split(features[None]))
-    found = (bias + values.sum(axis=1), bias, values, features, windows)
-    sizes = np.repeat(head.kernel_sizes, [m.shape[1] for m in maps])
-    return Explanation(text, *found, sizes, row["offsets"].reshape(-1, 2), tuple(range(len(bias))), cut="")
+    logits, sizes = bias + values.sum(axis=1), np.repeat(head.kernel_sizes, [m.shape[1] for m in maps])
+    offsets, labels = row["offsets"].reshape(-1, 2), tuple(range(len(bias)))
+    return Explanation(text, logits, bias, values, features, windows, sizes, offsets, labels, cut="")

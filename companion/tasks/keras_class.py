@@ -28,6 +28,13 @@ class TaskCNN(keras_class.BertCNN):
         model.build()
         return model
 
+    @classmethod
+    def from_pretrained(cls, name="classifier"):
+        """A model that the PyTorch class of the same name has saved; a `DocumentCNN` also reads a saved `BertCNN`."""
+        from companion.tasks import pytorch_class
+
+        return keras_class.load_pretrained(name, cls.from_encoder, getattr(pytorch_class, cls.__name__))
+
     def build(self, input_shape=None):
         one = ops.ones(self.smallest, "int32")  # reading two tokens makes every layer's weights
         self.call({"input_ids": one, "attention_mask": one, "window_mask": one})

@@ -39,7 +39,7 @@ class TaskCNN(BertCNN):
         return model.eval()
 
     def set_width(self, width: int) -> None:
-        """Make the output layers anew, for features (..., width)."""
+        """Replace the output layers by new ones, for features (..., width)."""
         units = self.config.hidden_units
         self.hidden_layer = nn.Linear(width, units) if units else None
         self.classifier = nn.Linear(units or width, self.config.num_labels)

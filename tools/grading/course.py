@@ -6,7 +6,6 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 from nbgrader import utils
-from traitlets.config import Config, PyFileConfigLoader
 
 from tools import coursework
 from tools.grading import preflight
@@ -24,34 +23,26 @@ class Assignment:
 
 
 def load_assignments(folder: Path) -> dict[str, Assignment]:
-    """The assignments in folder/NAME/NAME.ipynb."""
-    config_file = folder.parent / "nbgrader_config.py"
-    config = Config()
-    if config_file.is_file():
-        config = PyFileConfigLoader(config_file.name, str(config_file.parent)).load_config()
+    """The assignments in folder/NAME/NAME.ipynb. Raises ValueError, with one sentence, for one that is not in order."""
+    config, config_file = coursework.load_config(folder.parent), folder.parent / coursework.CONFIG.name
     assignments = {}
-    for path in sorted(folder.glob("*/*.ipynb")):
-        if path.stem != path.parent.name:
-            continue
+    for path in coursework.sources(folder):
         text = path.read_text(encoding="utf-8")
         try:
             source = preflight.read(text)
             coursework.check(source, path.stem)
         except ValueError as error:
-            raise SystemExit(f"The assignment {path.stem} cannot be used: {error}") from error
-        released = preflight.release(source, config)
+            raise ValueError(f"The assignment {path.stem} cannot be used: {error}") from error
         graded = [cell for cell in source.cells if is_graded(cell)]
         if not graded:
-            raise SystemExit(f"The assignment {path.stem} has no graded cell.")
+            raise ValueError(f"The assignment {path.stem} has no graded cell.")
         assignments[path.stem] = Assignment(
             name=path.stem,
             source=source,
-            released=released,
+            released=coursework.release(source, config),
             max_score=sum(float(cell.metadata.nbgrader.points) for cell in graded),
             digest=digest(text.encode(), config_file.read_bytes() if config_file.is_file() else b""),
         )
-    if not assignments:
-        raise SystemExit(f"There is no assignment in {folder}: it should have folders NAME with NAME.ipynb in them.")
     return assignments
 
 

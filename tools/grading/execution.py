@@ -48,7 +48,7 @@ class Kernel:
         self.place = str(shared / "t") if os.name == "posix" else ""
         for file in files_beside(files):
             shutil.copyfile(file, copy / file.name)
-        ways = {"posix": {"transport": "ipc", "ip": str(shared / "k")}}  # files, which need no network
+        ways: dict[str, dict] = {"posix": {"transport": "ipc", "ip": str(shared / "k")}}  # files, which need no network
         local = ways.get(os.name, {"transport": "tcp", "ip": "127.0.0.1"})
         connection, _ = write_connection_file(str(shared / "kernel.json"), key=secrets.token_hex(16).encode(), **local)
         launch = [str(shared / self.inside / "launch.py"), json.dumps(limits.hard()), str(package)]

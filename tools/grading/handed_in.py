@@ -80,7 +80,7 @@ def called(file: str, known) -> str:
 def find_submissions(folder: Path, known, roster: Path | None = None) -> list[Submission]:
     """All that students handed in, sorted; what has a wrong name or kind is among it, and who handed in nothing."""
     if not folder.is_dir():
-        raise SystemExit(f"There is no folder {folder}; SUBMISSIONS is a folder with one folder for each student.")
+        raise ValueError(f"There is no folder {folder}; SUBMISSIONS is a folder with one folder for each student.")
     listed, found, empty = read_roster(roster) if roster else [], [], {}
     for path in ordered(folder):
         name = text_of(path.name)
@@ -94,20 +94,20 @@ def find_submissions(folder: Path, known, roster: Path | None = None) -> list[Su
             mine = in_folder(path, known, who)
         elif exported and exported["file"]:
             who |= {"flat": True, "late": bool(canvas and canvas["late"])}
-            mine = filter(None, [submission(path, exported["file"], known, who)])
+            mine = list(filter(None, [submission(path, exported["file"], known, who)]))
         elif path.suffix.lower() == ".ipynb" or path.stem in known:
             mine = [Submission("?", path, "the file lies in no student's folder", flat=True)]
         else:
             continue
-        found += (mine := list(mine))
+        found += mine
         if not mine:
             empty.setdefault(who["student"], path)
     found = [one for who in unique(s.student for s in found) for one in best([s for s in found if s.student == who])]
     if listed:
-        strange = {"notice": "this student is not on the roster"}
-        found = [s if s.student in listed else replace(s, **strange) for s in found]
+        strange = "this student is not on the roster"
+        found = [s if s.student in listed else replace(s, notice=strange) for s in found]
     if not found and not empty and not listed:
-        raise SystemExit(f"There is no submission in {folder}: they are looked for as STUDENT/ASSIGNMENT.ipynb.")
+        raise ValueError(f"There is no submission in {folder}: they are looked for as STUDENT/ASSIGNMENT.ipynb.")
     return sorted(
         found + missing(found, empty, listed, known), key=lambda s: (s.student == "?", s.student, s.assignment)
     )
@@ -187,10 +187,10 @@ def read_roster(path: Path) -> list[str]:
     try:
         rows = read_table(path)
     except OSError:
-        raise SystemExit(f"The roster {path} cannot be read.") from None
+        raise ValueError(f"The roster {path} cannot be read.") from None
     students = [(row.get("student") or next(iter(row.values()), "") or "").strip() for row in rows]
     if not any(students):
-        raise SystemExit(f"There is no student in the roster {path}: it is a CSV with a column student.")
+        raise ValueError(f"There is no student in the roster {path}: it is a CSV with a column student.")
     return unique(filter(None, students))
 
 

@@ -8,6 +8,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tools.grading import feedback
 from tools.grading.handed_in import read_table
@@ -50,14 +51,17 @@ def automatic(record: dict) -> float:
 
 
 def read_manual(into: Path) -> dict[tuple, dict]:
-    """The rows of manual.csv by student, assignment and cell. SystemExit, with one sentence, if a score is none."""
+    """The rows of manual.csv by student, assignment and cell.
+
+    Raises ValueError, with one sentence, for a score that is none.
+    """
     path = into / "manual.csv"
     if not path.is_file():
         return {}
     manual = {}
     for line, row in enumerate(read_table(path), 2):
         if missing := [name for name in MANUAL[:5] if row.get(name) is None]:
-            raise SystemExit(
+            raise ValueError(
                 f"{path}, line {line}: there is no {', '.join(missing)}; the columns are {','.join(MANUAL)}."
             )
         row = {name: shown(row.get(name) or "") for name in MANUAL}
@@ -70,7 +74,7 @@ def read_manual(into: Path) -> dict[tuple, dict]:
             good = False
         if not good:
             right = f"a number from 0 to {row['max_score']}"
-            raise SystemExit(f"{path}, line {line}: manual_score is '{row['manual_score']}', and {right} is right.")
+            raise ValueError(f"{path}, line {line}: manual_score is '{row['manual_score']}', and {right} is right.")
         manual[row["student"], row["assignment"], row["cell"]] = row
     return manual
 
@@ -135,19 +139,19 @@ def reasons(record: dict, manual: dict) -> list[str]:
 
 
 def read_late(path: Path) -> dict[tuple[str, str], float]:
-    """Days by student and assignment. SystemExit, with one sentence, if a row is none."""
+    """Days by student and assignment. Raises ValueError, with one sentence, for a row that is none."""
     late = {}
     try:
         rows = read_table(path)
     except OSError:
-        raise SystemExit(f"{path} cannot be read.") from None
+        raise ValueError(f"{path} cannot be read.") from None
     for line, row in enumerate(rows, 2):
         try:
             key, days = (row["student"].strip(), row["assignment"].strip()), float(row["days"].replace(",", "."))
         except (KeyError, AttributeError, ValueError):
             days = -1
         if not 0 <= days < 10_000:
-            raise SystemExit(f"{path}, line {line}: the columns are student,assignment,days, and days a number from 0.")
+            raise ValueError(f"{path}, line {line}: the columns are student,assignment,days, and days a number from 0.")
         late[key] = days
     return late
 
@@ -157,7 +161,7 @@ class Late:
     """The late policy: a share of the points goes for each day, or part of one."""
 
     days: dict[tuple[str, str], float]
-    options: object  # late: was there a table of days?; late_percent
+    options: Any  # late: was there a table of days?; late_percent
 
     def deducted(self, record: dict, total: float) -> float:
         days = self.days.get((record["student"], record["assignment"]), 0)

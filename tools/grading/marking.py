@@ -16,7 +16,7 @@ LARGEST = 20 * MB  # of a submitted notebook
 def grade(submission: Submission, assignments: dict, limits: Limits, isolated: bool, show_hidden=False) -> dict:
     """The record of one submission. Whatever is in it, a record comes back."""
     assignment = assignments.get(submission.assignment)
-    record = {"student": submission.student, "assignment": submission.assignment, "status": "graded", "cells": []}
+    record: dict = {"student": submission.student, "assignment": submission.assignment, "status": "graded", "cells": []}
     record |= {"system": submission.system, "number": submission.number, "late": submission.late}
     record |= {"notes": [], "human": [], "max_score": assignment.max_score if assignment else 0.0, "notebook": None}
     problem = submission.problem

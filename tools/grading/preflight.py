@@ -14,9 +14,6 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.validator import normalize
 from nbgrader import utils
-from traitlets.config import Config
-
-from tools import coursework
 
 ALIKE = 0.5  # how alike two cells' texts must be to take one for the other
 MOST_CELLS = 500
@@ -68,14 +65,6 @@ def without_marks(text: str) -> str:
     while lines and (MARK.match(lines[-1]) or not lines[-1].strip()):
         lines.pop()
     return "\n".join(lines)
-
-
-def release(source: NotebookNode, config: Config | None = None) -> NotebookNode:
-    """The students' version of a source notebook, with the checksums that show what was changed."""
-    notebook = deepcopy(source)
-    for step in coursework.STEPS:
-        notebook, _ = step(config=config).preprocess(notebook, {})
-    return notebook
 
 
 def grade_id(cell) -> str | None:
@@ -135,13 +124,13 @@ def attach_lost(cells: list, blank: dict, ordinary: set[str], actions: list) -> 
             found = [cell for cell in cells if not grade_id(cell) and same(cell, original)]
             if len(found) == 1:
                 attach(found[0], lost.pop(name), actions)
-    found = True
-    while found:  # what is found narrows down where the others can be
-        found = False
+    more = True
+    while more:  # what is found narrows down where the others can be
+        more = False
         for name, original in list(lost.items()):
             if cell := among_neighbours(cells, original, list(blank), ordinary):
                 attach(cell, lost.pop(name), actions)
-                found = True
+                more = True
 
 
 def among_neighbours(cells: list, original, order: list[str], ordinary: set[str]) -> NotebookNode | None:

@@ -24,6 +24,7 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Listener
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
@@ -61,6 +62,8 @@ def bound(source: str) -> dict[str, bool]:
 class Answer:
     """Stands for a student's function, or for a function of the test's that runs beside it."""
 
+    where: tuple
+
     def __init__(self, referee: "Referee", *where):
         self.__dict__.update(referee=referee, where=where, __name__=where[-1])
 
@@ -76,7 +79,8 @@ class Referee:
 
     def __init__(self, cells: list[dict]):
         self.shell, self.cells = InteractiveShell.instance(), cells
-        self.names, self.held, self.student, self.texts, self.imports = self.shell.user_ns, [], None, set(), ""
+        self.student: Any = None  # a connection, while a test is judged
+        self.names, self.held, self.texts, self.imports = self.shell.user_ns, [], set(), ""
         self.answers = {}
         before = set(self.names)
         for cell in cells:
@@ -212,7 +216,7 @@ class Referee:
 
 def failure(request: tuple, kind="", line=0, *_) -> Exception:
     """The error of the student's function, as ours: of the same kind, with no word of theirs."""
-    what, *_, name = request[:2] if request[0] in ("call", "get") else request[:4]
+    name = (request[:2] if request[0] in ("call", "get") else request[:4])[-1]
     if kind == "Unsendable":
         return TypeError(f"{name} returned something else than numbers, text, lists, dicts, arrays and tables")
     if kind == "NameError" and not line:
@@ -232,7 +236,7 @@ def methods(value) -> list[str]:
     return sorted({n for kind in kinds for n, f in vars(kind).items() if callable(f) and not n.startswith("_")})
 
 
-def parsed(source: str) -> ast.AST:
+def parsed(source: str) -> ast.Module:
     try:
         return ast.parse(source)
     except SyntaxError:

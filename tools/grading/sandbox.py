@@ -112,13 +112,14 @@ def enter(argv: list[str], limits: Limits, shared: Path, copy: Path, package: Pa
 
 @functools.cache
 def missing() -> str:
-    """Empty if a system of its own can be had here; otherwise why not."""
+    """Empty if this machine can isolate a process; otherwise the reason."""
     needed = "unshare", "pivot_root", "setpriv", "prlimit", "mount"
     if sys.platform != "linux" or not all(map(which, needed)):
         return WHY_NOT
     with tempfile.TemporaryDirectory(prefix="grade-") as folder:
         shared, copy = Path(folder, "shared"), Path(folder, "copy")
-        shared.mkdir(), copy.mkdir()
+        shared.mkdir()
+        copy.mkdir()
         command = enter([sys.executable, "-c", "print('in')"], Limits(), shared, copy)
         done = subprocess.run(command, env=environment(copy), capture_output=True, text=True)
     if done.stdout.strip() == "in":

@@ -14,7 +14,7 @@ from IPython import get_ipython
 from . import wire
 
 HARMLESS = "eval train to cpu float requires_grad_".split()  # of a model: asked for often, and of no effect here
-given = {"cells": [], "names": None}  # the assignment's own cells; what they define, once it is needed
+given: dict = {"cells": [], "names": None}  # the assignment's own cells; what they define, once it is needed
 
 
 def serve(address, key: str) -> None:

@@ -1,0 +1,60 @@
+"""What is done with a chunk: read it, give each text its class, write its part."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from companion.export.reader import answers
+from companion.predict import models
+from companion.predict.parts import Parts
+from companion.predict.sources import Chunk, chunks, find_sources
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked for, in words: every machine opens the same sources and the same model by it."""
+
+    input: str
+    model: str
+    out: str
+    column: str = "text"
+    explain: bool = False
+    int8: bool = False
+    rows: int = 4096  # of a chunk: what is held in memory, and what a kill can cost
+    tokenizer: str | None = None
+    labels: tuple[str, ...] | None = None
+
+
+class Done(NamedTuple):
+    """A chunk that is finished: how many rows it has, and what is wrong with those that cannot be read."""
+
+    rows: int
+    errors: list[str]
+
+
+class Work:
+    """A job on one machine. Raises ValueError, with one sentence, before anything is written."""
+
+    def __init__(self, job: Job):
+        self.job, self.sources = job, find_sources(job.input, job.column)
+        self.model = models.load(job.model, job.int8, job.tokenizer, job.labels and list(job.labels))
+        listed = hashlib.sha256(json.dumps([(source.name, source.size) for source in self.sources]).encode())
+        settings = {"input": listed.hexdigest()[:16], "model": models.identify(job.model), "column": job.column}
+        settings |= {"explain": job.explain, "int8": job.int8, "rows": job.rows}
+        settings |= {"tokenizer": job.tokenizer, "labels": job.labels and list(job.labels)}
+        self.parts = Parts(Path(job.out), settings, job.explain)
+
+    def todo(self):
+        """The chunks that are not written yet, found one by one."""
+        return (chunk for chunk in chunks(self.sources, self.job.rows) if not self.parts.done(chunk))
+
+    def __call__(self, chunk: Chunk) -> Done:
+        source = self.sources[chunk.source]
+        rows = source.read(chunk, self.job.rows)
+        readable = [row for row in rows if row.error is None]
+        found = answers(self.model, [row.text for row in readable], self.job.explain) if readable else []
+        by_line = {row.line: answer for row, answer in zip(readable, found, strict=True)}
+        self.parts.write(chunk, source.name, rows, by_line)
+        return Done(len(rows), [f"{source.name}, line {row.line}: {row.error}" for row in rows if row.error])
