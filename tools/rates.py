@@ -58,9 +58,10 @@ def seconds(work, rounds: int = 3) -> float:
 def runtimes(texts: list[str]) -> list[dict]:
     """The ready-made classifier, from text to answer, in each way to run it."""
     with tempfile.TemporaryDirectory() as folder:
-        graph.write(*load_saved("classifier"), Path(folder) / "export")
+        model, tokenizer, labels = load_saved("classifier")
+        graph.write(model, tokenizer, labels, Path(folder) / "export")
         loaded = Loaded("classifier")
-        ways = {"PyTorch": (loaded, False), "PyTorch, with n-grams": (loaded, True)}
+        ways: dict = {"PyTorch": (loaded, False), "PyTorch, with n-grams": (loaded, True)}
         if not CUDA:
             for name, int8 in (("onnxruntime", False), ("onnxruntime, int8", True)):
                 ways[name] = (Exported(Path(folder) / "export", int8, threads=1), False)
@@ -74,7 +75,7 @@ def encoders(tokens: int = 16384 if CUDA else 256) -> list[dict]:
     """BERT-CNNs of three sizes with random weights, which take as long as trained ones."""
     rows = []
     for name, (layers, width, heads) in ENCODERS.items():
-        sizes = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
+        sizes: dict = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
         config = BertConfig(intermediate_size=4 * width, **sizes)
         model = BertCNN(BertCNNConfig(encoder_config=config)).eval().to("cuda" if CUDA else "cpu")
         for length in LENGTHS:

@@ -15,7 +15,7 @@ from companion.export.saved import load_saved
 
 
 def main(argv: list[str] | None = None) -> None:
-    described = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    described: dict = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser(prog="python -m companion.export", **described)
     parser.add_argument("model", help="a folder that the PyTorch class has saved, 'classifier', or a .keras file")
     parser.add_argument("out", type=Path, help="the folder to write, which must not exist")
@@ -29,7 +29,8 @@ def main(argv: list[str] | None = None) -> None:
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    write(*load_saved(args.model, args.tokenizer, args.labels), args.out)
+    model, tokenizer, labels = load_saved(args.model, args.tokenizer, args.labels)
+    write(model, tokenizer, labels, args.out)
     for path in sorted(args.out.iterdir()):
         print(f"{path.stat().st_size / 1e6:6.1f} MB  {path.name}")
 

@@ -19,6 +19,7 @@ import tempfile
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -59,8 +60,8 @@ def write(model, tokenizer, labels: list[str], folder: Path) -> None:
     if folder.exists():
         raise ValueError(f"'{folder}' exists already; give a new folder, or remove it.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as made:
-        made = Path(made) / folder.name
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
+        made = Path(beside) / folder.name
         made.mkdir()
         write_graph(model, made / "model.onnx", tokenizer.model_max_length)
         write_int8(made / "model.onnx", made / "model.int8.onnx")
@@ -79,7 +80,8 @@ def write_graph(model, path: Path, longest: int) -> None:
     training, device = model.training, model.device
     ids, mask = torch.ones(2, 2, min(8, longest), dtype=torch.long)  # an example; a size of 1 would stay fixed
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=longest)}
-    names = {"input_names": ["input_ids", "attention_mask"], "output_names": ["logits", "values", "starts"]}
+    names: dict[str, Any] = {"input_names": ["input_ids", "attention_mask"]}
+    names["output_names"] = ["logits", "values", "starts"]
     with quiet():
         graph = Graph(model.cpu().eval()).eval()
         torch.onnx.export(graph, (ids, mask), path, **names, dynamic_shapes=(sizes, sizes), external_data=False)

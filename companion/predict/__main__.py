@@ -25,7 +25,7 @@ SHOWN = 20  # rows that cannot be read; the others are only counted
 
 
 def parse(argv: list[str] | None):
-    described = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    described: dict = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser(prog="python -m companion.predict", **described)
     parser.add_argument("input", help="a file, a folder, a corpus in this package, or a Hub id")
     parser.add_argument("--model", required=True, help="a saved BERT-CNN, 'classifier', a .keras file or an export")

@@ -4,6 +4,7 @@ Parts are written whole or not at all, and a part's name is its chunk's. So when
 its chunks to another, and every row is still there once.
 """
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
@@ -44,7 +45,7 @@ def connect(address: str):
 
     if not ray.is_initialized():
         try:
-            ray.init(None if address == "local" else address, log_to_driver=False, logging_level="ERROR")
+            ray.init(None if address == "local" else address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError) as error:
             raise ValueError(f"There is no Ray cluster at '{address}' ({type(error).__name__}).") from None
     return ray

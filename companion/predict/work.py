@@ -39,9 +39,9 @@ class Work:
 
     def __init__(self, job: Job):
         self.job, self.sources = job, find_sources(job.input, job.column)
-        self.model = models.load(job.model, job.int8, job.tokenizer, job.labels and list(job.labels))
+        self.model = models.load(job.model, job.int8, job.tokenizer, list(job.labels) if job.labels else None)
         listed = hashlib.sha256(json.dumps([(source.name, source.size) for source in self.sources]).encode())
-        settings = {"input": listed.hexdigest()[:16], "model": models.identify(job.model), "column": job.column}
+        settings: dict = {"input": listed.hexdigest()[:16], "model": models.identify(job.model), "column": job.column}
         settings |= {"explain": job.explain, "int8": job.int8, "rows": job.rows}
         settings |= {"tokenizer": job.tokenizer, "labels": job.labels and list(job.labels)}
         self.parts = Parts(Path(job.out), settings, job.explain)
