@@ -24,7 +24,7 @@ def forest(panels: dict, rivals: dict, names: dict, apart=()):
         squeeze=False,
         height_ratios=heights,
     )
-    for row, part in zip(axes, parts, strict=True):
+    for place, (row, part) in enumerate(zip(axes, parts, strict=True)):
         for ax, (title, table) in zip(row, panels.items(), strict=True):
             for number, (rival, label) in enumerate(rivals.items()):
                 found = table[table["rival"].eq(rival) & table["dataset"].isin(part)]
@@ -38,7 +38,7 @@ def forest(panels: dict, rivals: dict, names: dict, apart=()):
             ax.axvline(0, color="black", lw=0.8)
             ax.set(yticks=range(len(part)), yticklabels=[names[dataset] for dataset in part])
             ax.set_ylim(len(part) - 0.5, -0.5)
-            if row is axes[0]:
+            if place == 0:
                 ax.set_title(title, fontsize=10)
     fig.supxlabel("difference in accuracy, in points", fontsize=10)
     handles, labels = axes[0, 0].get_legend_handles_labels()
