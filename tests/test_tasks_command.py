@@ -172,12 +172,12 @@ def test_cached_vectors_are_those_of_each_text_alone(random_encoder):
 
 def test_gradients_are_those_of_the_package(random_encoder):
     rows = list(rows_of("documents", 4))
-    bench = tasks.Bench("documents", {"train": rows, "test": rows}, random_encoder, 1)
+    experiment = tasks.TaskExperiment("documents", {"train": rows, "test": rows}, random_encoder, 1)
     gradients = []
     for make in (DocumentCNN, tasks.Reader):
         torch.manual_seed(0)
         model = make.from_encoder(random_encoder, dropout=0.0).train()
-        batch = {name: torch.from_numpy(array) for name, array in tasks.data.collate(bench.every["train"]).items()}
+        batch = {name: torch.from_numpy(array) for name, array in tasks.data.collate(experiment.every["train"]).items()}
         torch.manual_seed(0)
         found = model(hidden=torch.randn(*batch.pop("input_ids").shape, 32), **batch)
         found.loss.backward()
