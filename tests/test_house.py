@@ -93,7 +93,7 @@ def test_the_results_go_into_the_package():
     patterns = setuptools["package-data"]["companion.assets.results"]
     packed = {path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern)}
     files = {"heads.csv", "predictions.parquet", "log_odds.parquet"}
-    assert packed >= {"rates.json"} | files | {f"challenge/{name}" for name in files}
+    assert packed >= {"rates.json"} | files
 
 
 def test_the_citation_is_valid_and_of_this_version():
