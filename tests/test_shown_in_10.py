@@ -45,6 +45,15 @@ def test_every_seed_of_the_challenge_set_is_counted(scored):
     assert tables["classifier"]["seeds"].to_dict() == {name: len(rows) for name, rows in odds.items()}
 
 
+def test_accuracies_are_those_on_rotten_tomatoes(scored):
+    tables, _, _ = scored
+    shown = tables["classifier"]["accuracy on rotten_tomatoes"]
+    assert set(shown.index) == set(CLASSIFIERS)
+    for name, (encoder, *classifier) in CLASSIFIERS.items():
+        cells = results.read_results(encoder=encoder)[0].set_index(["dataset", "head", "regime"])["accuracy"]
+        assert shown[name] == f"{cells.sort_index().loc[(RT, *classifier)].mean():.1%}"
+
+
 @pytest.mark.parametrize(
     "title, measure",
     [
