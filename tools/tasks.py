@@ -8,7 +8,6 @@ precision, ROUGE-1, -2 and -L.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import sys
@@ -29,7 +28,8 @@ from sklearn.pipeline import make_pipeline
 from torch.nn import functional as F
 
 from companion.data import load_dataset
-from companion.encoders import DEFAULT_ENCODER, find_encoder, load_tokenizer
+from companion.encoders import DEFAULT_ENCODER, load_tokenizer
+from companion.study.experiment import encoder_identity
 from companion.tasks import data, documents, summaries, tagging
 from companion.tasks.pytorch_class import DocumentCNN, SummaryCNN, TaggingCNN
 
@@ -332,14 +332,6 @@ def train(model, rows, settings: dict, seed: int) -> list[np.ndarray]:
         return list(trainer.predict(rows["test"]).predictions)
 
 
-def identity(encoder: str) -> str:
-    """An encoder's name and the start of its weights' checksum."""
-    checksum = hashlib.sha256()
-    for part in sorted(find_encoder(encoder).glob("*.safetensors")):
-        checksum.update(part.read_bytes())
-    return f"{Path(encoder).name} {checksum.hexdigest()[:8]}"
-
-
 def add(table: Path, row: dict) -> None:
     """Add a row to the table, which is written whole before it replaces the last."""
     rows = pd.concat([*([pd.read_csv(table)] if table.exists() else []), pd.DataFrame([row])], ignore_index=True)
@@ -373,7 +365,7 @@ def main(argv: list[str] | None = None) -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     args.results.mkdir(parents=True, exist_ok=True)
-    table, encoder = args.results / f"{args.task}.csv", identity(args.encoder)
+    table, encoder = args.results / f"{args.task}.csv", encoder_identity(args.encoder)
     rows = take(load(args.task, args.data), args.texts, args.folds)
     experiment = TaskExperiment(args.task, rows, args.encoder, args.k, args.folds)
     dataset = "/".join(Path(args.data).parts[-2:])

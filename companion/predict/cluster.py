@@ -51,17 +51,22 @@ def connect(address: str):
     return ray
 
 
+def processes(ray) -> tuple[dict, int]:
+    """(what a process of the cluster takes up, how many there can be): one for each GPU or, without any, each CPU."""
+    gpus, cpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
+    return ({"num_gpus": 1} if gpus else {"num_cpus": 1}), max(gpus or cpus, 1)
+
+
 def spread(job: Job, chunks: Iterable[Chunk], address: str) -> Iterator[Done]:
-    """Do the chunks on the cluster, with one worker for each GPU or, if there is none, for each CPU."""
+    """Do the chunks on the cluster, with as many workers as `processes` says."""
     ray = connect(address)
     if not (todo := [chunk._asdict() for chunk in chunks]):
         return
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars, context.print_on_execution_start = False, False
-    gpus, cpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
-    each = {"num_gpus": 1} if gpus else {"num_cpus": 1}
+    each, count = processes(ray)
     dataset = ray.data.from_items(todo, override_num_blocks=min(len(todo), BLOCKS))
-    workers = ray.data.ActorPoolStrategy(min_size=1, max_size=max(gpus or cpus, 1))
+    workers = ray.data.ActorPoolStrategy(min_size=1, max_size=count)
     done = dataset.map_batches(Worker, fn_constructor_args=[job, os.getcwd()], compute=workers, batch_size=1, **each)
     for row in done.iter_rows():
         yield Done(row["rows"], row["errors"].splitlines())

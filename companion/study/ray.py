@@ -18,10 +18,9 @@ def run(args, folder: str) -> None:
 
 def spread(args, address: str) -> None:
     """Run the study on a cluster until no cell is missing. "local": a new cluster on this machine."""
-    from companion.predict.cluster import connect
+    from companion.predict.cluster import connect, processes
 
     ray = connect(address)
-    gpus, cpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
-    each = {"num_gpus": 1} if gpus else {"num_cpus": 1}
+    each, count = processes(ray)
     work = ray.remote(max_retries=-1, **each)(run)
-    ray.get([work.remote(args, os.getcwd()) for _ in range(max(gpus or cpus, 1))])
+    ray.get([work.remote(args, os.getcwd()) for _ in range(count)])
