@@ -6,6 +6,7 @@ JOBS ?= 2
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 CODE := $(wildcard companion tests tools examples notebooks)
 READY := .venv/.installed
+ALL := .venv/.installed-all
 
 export JUPYTERLAB_WORKSPACES_DIR := $(CURDIR)/.venv/workspaces
 # JupyterLab neither asks about news nor looks for a newer version: the series is read without a network, too.
@@ -41,11 +42,12 @@ help:
 	@echo "  make hub             the four spellings with an encoder from the Hub: HUB=owner/name"
 	@echo "  make links           follow every link to another site"
 
-$(READY): pyproject.toml constraints.txt
+# To read and to run the series takes less than to change it: neither JAX nor ONNX nor Ray is installed for that.
+$(READY) $(ALL): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or later is needed: make PYTHON=python3.11')"
 	test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	touch $@
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(if $(filter %all,$@),dev,series)]"
+	touch $(READY) $@
 
 lab: $(READY)
 	$(PY) -m jupyterlab workspaces import notebooks/side-by-side.jupyterlab-workspace
@@ -54,62 +56,62 @@ lab: $(READY)
 run: $(READY)
 	$(PY) -m tools.series run
 
-book: $(READY)
+book: $(ALL)
 	$(PY) -m sphinx -q -E -n -W --keep-going -d build/doctrees notebooks build/book
 	@echo "Open build/book/index.html"
 
 # The notebooks run apart from the tests, which set up their process in a way of their own (tests/conftest.py);
 # on one thread each, as processes side by side would only get in each other's way.
 PYTEST := $(PY) -m pytest -q -n $(JOBS) --dist loadfile --durations 10
-test: $(READY)
+test: $(ALL)
 	$(PYTEST) tests
 	OMP_NUM_THREADS=1 $(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout 300 $(NOTEBOOKS)
 
-gpu: $(READY)
+gpu: $(ALL)
 	COMPANION_GPU=1 $(PY) -m pytest -q -m gpu tests
 
-check: $(READY)
+check: $(ALL)
 	$(PY) -m ruff check $(CODE)
 	$(PY) -m ruff format --check $(CODE)
 	$(PY) -m mypy
 	$(PY) -m tools.series sync --check
 	$(PY) -m check_jsonschema --quiet --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*)
 
-sync: $(READY)
+sync: $(ALL)
 	$(PY) -m tools.series sync
 
-pictures: $(READY)
+pictures: $(ALL)
 	KEEP_PICTURES=yes $(PY) -m pytest -q tests/test_book.py tests/test_jupyterlab.py -k "pictures or workspace"
 
-publish: $(READY)
+publish: $(ALL)
 	$(PY) -m tools.publish "$(REPO)"
 
-coursework: $(READY)
+coursework: $(ALL)
 	$(PY) -m tools.coursework $(if $(INTO),export "$(INTO)" $(if $(SEED),--seed "$(SEED)"),build)
 
-grade: $(READY)
+grade: $(ALL)
 	$(if $(SUBMISSIONS)$(findstring --help,$(OPTIONS)),,$(error Say which folder: make grade SUBMISSIONS=folder))
 	$(PY) -m tools.grade $(if $(SUBMISSIONS),"$(SUBMISSIONS)") --jobs $(if $(filter file,$(origin JOBS)),0,$(JOBS)) $(OPTIONS)
 
-benchmark: $(READY)
+benchmark: $(ALL)
 	$(PY) -m tools.benchmark
 	$(PY) -m tools.rates
 
-colab: $(READY)
+colab: $(ALL)
 	$(PY) -m tools.colab $(if $(COLAB_PYTHON),--python $(COLAB_PYTHON))
 
-offline-bundle: $(READY)
+offline-bundle: $(ALL)
 	$(PY) -m tools.offline $(BUNDLE)
 
 NEWEST := $(subst .venv/,.venv-newest/,$(PY))
 newest:
 	$(PYTHON) -m venv .venv-newest
 	$(NEWEST) -m pip install --quiet --disable-pip-version-check --upgrade -e ".[dev]"
-	$(MAKE) test READY= PY=$(NEWEST)
+	$(MAKE) test ALL= PY=$(NEWEST)
 
 HUB ?= sentence-transformers/all-MiniLM-L6-v2
 hub: $(READY)
 	COMPANION_ENCODER=$(HUB) $(PY) -m tools.series run 03 04 05 06
 
-links: $(READY)
+links: $(ALL)
 	$(PY) -m tools.links

@@ -26,7 +26,7 @@ def test_pieces_of_work_take_turns_and_the_median_round_counts(monkeypatch):
         (
             "frameworks",
             {"batch": 2, "length": 8},
-            ["PyTorch functional", "Keras class", "Keras functional", "Keras class on tensorflow", "on torch"],
+            ["PyTorch functional", "Keras class", "Keras functional", "on tensorflow", "on torch"],
         ),
     ],
 )
@@ -43,7 +43,8 @@ def test_it_prints_a_ratio_for_all_it_names(random_encoder, monkeypatch, capsys,
     for name in names:
         ratio = re.search(rf"{re.escape(name)} +([0-9.]+)", said)
         assert ratio, said
-        assert part == "head_cost" or float(ratio[1]) == 1, said
+        # the head's rate is computed from the clock, and a Keras backend has a process and a clock of its own
+        assert part == "head_cost" or name.startswith("on ") or float(ratio[1]) == 1, said
 
 
 def test_another_encoder_than_a_bert_is_said_before_anything_is_timed(tmp_path, monkeypatch):

@@ -64,7 +64,34 @@ def test_conda_users_get_the_same_environment():
     assert SpecifierSet(python.removeprefix("python")) == SpecifierSet(PROJECT["requires-python"])
     assert pip == "pip"
     assert packages == {"pip": ["-c constraints.txt", "-e .[dev]"]}
-    assert '-c constraints.txt -e ".[dev]"' in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def packages_of_extra(name: str) -> set[str]:
+    """The packages that an extra installs, those of the extras it names included."""
+    found = set()
+    for requirement in map(Requirement, EXTRAS[name]):
+        own = requirement.name == PROJECT["name"]
+        found |= set().union(*map(packages_of_extra, requirement.extras)) if own else {requirement.name}
+    return found
+
+
+def makefile_with(*goal: str) -> str:
+    """What make would run in a clone without an environment."""
+    command = ["make", "--dry-run", "READY=new/.installed", "ALL=new/.installed-all", *goal]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@pytest.mark.parametrize("goal", ["lab", "run"])
+def test_to_read_and_run_the_series_no_optional_part_is_installed(goal):
+    assert '-e ".[series]"' in makefile_with(goal)
+    optional = packages_of_extra("jax") | packages_of_extra("export") | packages_of_extra("cluster")
+    assert {"jax", "onnxruntime", "ray"} <= optional and not optional & packages_of_extra("series")
+
+
+@pytest.mark.parametrize("goal", ["test", "check", "book"])
+def test_to_change_it_everything_is_installed(goal):
+    assert '-c constraints.txt -e ".[dev]"' in makefile_with(goal)
+    assert packages_of_extra("dev") >= set().union(*map(packages_of_extra, EXTRAS))
 
 
 def test_make_help_names_every_command():
