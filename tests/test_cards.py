@@ -23,9 +23,8 @@ def test_the_measured_encoder_is_the_shipped_one():
 
 
 def test_the_heads_were_trained_by_the_recipes_that_are_here():
-    """All by one protocol: this one, or the one from before recipes had a column."""
     (found,) = set(read_table(cards.RESULTS / "heads.csv")["recipe"].str.split("-").str[0])
-    assert found in (protocol("bf16"), "legacy")
+    assert found == protocol("bf16")
 
 
 def test_a_changed_number_is_noticed(tmp_path, monkeypatch):

@@ -347,29 +347,19 @@ def test_cached_vectors_are_those_of_real_tokens(films, random_encoder, side):
         torch.testing.assert_close(batch["vectors"][0, : len(alone)], alone, rtol=0, atol=0.01)
 
 
-def test_results_from_before_recipes_are_read(results, tmp_path):
-    rows = pd.read_csv(results / "heads.csv")
-    rows["versions"] += ", settings 12345678"
-    rows.drop(columns="recipe").to_csv(tmp_path / "heads.csv", index=False)
-    pd.read_parquet(results / "predictions.parquet").drop(columns="recipe").to_parquet(tmp_path / "predictions.parquet")
-    cells, examples = results_file.read_results(tmp_path)
-    assert set(cells["recipe"]) == set(examples["recipe"]) == {"legacy-12345678"}
-    assert not cells["versions"].str.contains("settings").any()
-
-
 def test_old_results_are_replaced_one_by_one(arguments, results, tmp_path):
-    """Files from before recipes: the first new cell gives them the column, and old rows stay marked."""
-    rows = pd.read_csv(results / "heads.csv")
-    rows["versions"] += ", settings 12345678"
-    rows.drop(columns="recipe").to_csv(tmp_path / "heads.csv", index=False)
-    pd.read_parquet(results / "predictions.parquet").drop(columns="recipe").to_parquet(tmp_path / "predictions.parquet")
+    """Rows of another protocol stay, marked as such, until their cell is trained again."""
+    rows = pd.read_csv(results / "heads.csv").assign(recipe="12345678-90")
+    rows.to_csv(tmp_path / "heads.csv", index=False)
+    examples = pd.read_parquet(results / "predictions.parquet")
+    examples.assign(recipe="12345678-90").to_parquet(tmp_path / "predictions.parquet")
     line = [*arguments, "--results", str(tmp_path)]
     with pytest.raises(ValueError, match="trainings by other recipes"):
         command.main(line)
     command.main([*line, "--heads", "tfidf", "--replace"])
     cells, examples = results_file.read_results(tmp_path)
     for found in (cells, examples):
-        old = found["recipe"].eq("legacy-12345678")
+        old = found["recipe"].eq("12345678-90")
         assert (old == found["head"].ne("tfidf")).all() and len(found) % len(rows) == 0
 
 

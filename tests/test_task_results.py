@@ -9,6 +9,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 from companion.study.results import find_results
+from companion.study.statistics import VERDICTS
+from companion.study.tasks import compare_heads
 from companion.tasks.tagging import span_scores
 
 FILES = sorted((find_results() / "tasks").glob("*.csv"))
@@ -55,3 +57,26 @@ def test_there_are_results_of_documents_and_of_summaries():
     assert {"documents", "summaries"} <= {file.stem for file in FILES}
     for file in FILES:
         assert re.fullmatch(r"[a-z]+", file.stem)
+
+
+def test_heads_are_compared_over_folds_and_seeds_that_both_have(tmp_path):
+    """Two folds of two examples. The second head lacks the third seed, and is right once where the first is wrong."""
+    rows = []
+    for head, seeds in (("max", 3), ("mean", 2)):
+        for seed in range(seeds):
+            for fold in (1, 0):  # in whatever order they were stored
+                examples = [[0, 0, 9], [1, int(head == "mean" or fold == 0), 9]]
+                cell = {"dataset": "d", "encoder": "e 1", "regime": "frozen", "head": head, "seed": seed, "fold": fold}
+                rows.append(cell | {"examples": json.dumps(examples)})
+    pd.DataFrame(rows).to_csv(tmp_path / "documents.csv", index=False)
+    (row,) = compare_heads("documents", [("max", "mean"), ("max", "absent")], tmp_path).to_dict("records")
+    assert (row["encoder"], row["seeds"], row["difference"]) == ("e", 2, pytest.approx(-0.25))
+    assert row["low"] < row["difference"] < row["high"] and row["verdict"] == "inconclusive"
+
+
+def test_the_verdicts_of_a_table_are_corrected_together():
+    table = compare_heads("tagging", [("cnn", "linear"), ("cnn", "token_mlp"), ("token_mlp", "linear")])
+    alone = compare_heads("tagging", [("cnn", "token_mlp")])
+    shared = table[table["rival"].eq("token_mlp")].reset_index(drop=True)
+    assert shared["difference"].equals(alone["difference"])
+    assert set(table["verdict"]) <= set(VERDICTS)

@@ -24,33 +24,14 @@ def find_results() -> Path:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """heads.csv; names stay names, for example a dataset "2024" or "NA".
-
-    Before recipes had a column, a checksum of some settings was kept with the versions: it becomes "legacy-CHECKSUM".
-    """
+    """heads.csv; names stay names, for example a dataset "2024" or "NA"."""
     rows = pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False)
-    if "recipe" not in rows and "versions" in rows:
-        parts = rows["versions"].str.rsplit(", settings ", n=1, expand=True).reindex(columns=[0, 1])
-        rows = rows.assign(versions=parts[0], recipe="legacy-" + parts[1].fillna(""))
     return rows[COLUMNS] if set(COLUMNS) <= set(rows) else rows
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """predictions.parquet, with a recipe for each row: the one in heads.csv where the file is older than recipes."""
-    return _with_recipe(pd.read_parquet(path, read_dictionary=NAMES), path)[EXAMPLES]
-
-
-def read_said(path: Path) -> pd.DataFrame:
-    """log_odds.parquet, with a recipe for each row."""
-    return _with_recipe(pd.read_parquet(path), path)
-
-
-def _with_recipe(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
-    if "recipe" in rows:
-        return rows
-    names = read_table(path.with_name("heads.csv"))["recipe"].unique()
-    recipe = next((name for name in names if name.startswith("legacy-")), "legacy-")
-    return rows.assign(recipe=pd.Categorical.from_codes(np.zeros(len(rows), "int8"), [recipe]))
+    """predictions.parquet: a row for each test example of each training."""
+    return pd.read_parquet(path, read_dictionary=NAMES)[EXAMPLES]
 
 
 def read_results(folder: Path | None = None, encoder: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -78,7 +59,7 @@ def of_encoder(rows: pd.DataFrame, encoder: str) -> pd.DataFrame:
 
 def read_log_odds(folder: Path | None = None, encoder: str = "embedded") -> pd.DataFrame:
     """What two-class classifiers said, by dataset, head, regime and seed: log p(1)/p(0), an array for each split."""
-    rows = of_encoder(read_said((folder or find_results()) / "log_odds.parquet"), encoder)
+    rows = of_encoder(pd.read_parquet((folder or find_results()) / "log_odds.parquet"), encoder)
     return rows.set_index(["dataset", "head", "regime", "seed"]).sort_index()
 
 

@@ -18,7 +18,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from companion.study.recipes import TUNED, TUNING, Recipe, identity, protocol, read_tuning
-from companion.study.results import CELL, COLUMNS, read_predictions, read_said, read_table
+from companion.study.results import CELL, COLUMNS, read_predictions, read_table
 
 
 class Store:
@@ -58,7 +58,7 @@ class Store:
         """Was this cell trained by this recipe (and did it meet the challenge set)?"""
         tables, key = [self.read()], [*CELL, "recipe"]
         if challenge:
-            tables.append(read_said(self.log_odds) if self.log_odds.exists() else pd.DataFrame(columns=key))
+            tables.append(pd.read_parquet(self.log_odds) if self.log_odds.exists() else pd.DataFrame(columns=key))
         wanted = [*(cell[name] for name in CELL), identity(cell["head"], recipe)]
         return all((rows[key] == wanted).all(axis=1).any() for rows in tables)
 
@@ -125,7 +125,7 @@ class Store:
 
     def _append(self, path: Path, rows: pd.DataFrame, key: list[str]) -> None:
         """Add rows to a file; they replace those with the same key."""
-        readers = {self.predictions: read_predictions, self.log_odds: read_said, self.tuning: read_tuning}
+        readers = {self.predictions: read_predictions, self.log_odds: pd.read_parquet, self.tuning: read_tuning}
         if path.exists():
             old = readers.get(path, read_table)(path)
             same = (old[key] == rows[key].iloc[0].tolist()).all(axis=1)

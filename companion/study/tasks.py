@@ -1,0 +1,39 @@
+"""Compares the heads of the other tasks (companion.tasks), from results/tasks: one table for every comparison."""
+
+import json
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from companion.study.results import find_results
+from companion.study.statistics import estimate, holm, judge, span_f1
+
+SCORES = {  # what each test example contributes to the score: (S, N, …) -> (S, N)
+    "documents": lambda found: (found[..., 0] == found[..., 1]).astype(float),  # accuracy
+    "tagging": span_f1,
+    "summaries": lambda found: found[..., 1],  # ROUGE-1
+}
+
+
+def compare_heads(task: str, pairs: list[tuple[str, str]], folder: Path | None = None) -> pd.DataFrame:
+    """A row for each dataset, encoder, regime and pair of heads: `difference`, `low`, `high` and the `verdict`.
+
+    Compared over the seeds that both heads have; the verdicts are corrected for the number of rows (Holm 1979).
+    """
+    stored = pd.read_csv((folder or find_results() / "tasks") / f"{task}.csv", keep_default_na=False)
+    stored = stored.sort_values(["seed", "fold"]).assign(encoder=stored["encoder"].str.split().str[0])
+    rows, found = [], []
+    for key, group in stored.groupby(["dataset", "encoder", "regime"], sort=False):
+        own = {head: dict(list(cells.groupby("seed")["examples"])) for head, cells in group.groupby("head")}
+        for ours, theirs in pairs:
+            if seeds := sorted(own.get(ours, {}).keys() & own.get(theirs, {}).keys()):
+                # the folds of a seed joined: each example is tested once
+                joined = [[list(chain(*map(json.loads, own[head][seed]))) for seed in seeds] for head in (ours, theirs)]
+                one, other = (SCORES[task](np.array(values)) for values in joined)
+                found.append(estimate(one - other))
+                rows.append([*key, ours, theirs, len(seeds), found[-1].mean, *found[-1].interval()])
+    table = pd.DataFrame(rows, columns="dataset encoder regime head rival seeds difference low high".split())
+    p_values, equivalent = (holm([getattr(one, name)() for one in found]) for name in ("p_value", "p_equivalence"))
+    return table.assign(verdict=list(map(judge, table["difference"], p_values, equivalent)))
