@@ -15,7 +15,7 @@ export IN_CLASS
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
-.PHONY: help lab run book test gpu check sync pictures publish coursework grade benchmark offline-bundle newest colab hub links
+.PHONY: help lab run book test gpu cluster check sync pictures publish coursework grade benchmark offline-bundle newest colab hub links
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "  make check           lint, format and types; that notebooks show what the package says; the workflows' form"
 	@echo "  make test            all tests, and every notebook's outputs (JOBS=$(JOBS) at a time)"
 	@echo "  make gpu             the tests that need a GPU, which make test skips"
+	@echo "  make cluster         the tests on a Ray cluster of three nodes on this machine, which make test skips"
 	@echo "  make sync            copy the definitions that notebooks show from the package"
 	@echo "  make pictures        take the README's screenshots again"
 	@echo "  make benchmark       what the CNN head costs, what grouping and caching save, the four variants side by side, rates"
@@ -69,6 +70,10 @@ test: $(ALL)
 
 gpu: $(ALL)
 	COMPANION_GPU=1 $(PY) -m pytest -q -m gpu tests
+
+# Three Ray nodes and their workers are a dozen processes: beside other tests, two cores are too few for them.
+cluster: $(ALL)
+	RAY_CLUSTER=1 $(PY) -m pytest -q tests/test_cluster.py
 
 check: $(ALL)
 	$(PY) -m ruff check $(CODE)
