@@ -45,7 +45,7 @@ def load_pretrained(name, build, source=None):
 class BertCNN(keras.Model):
     """BERT's token vectors into parallel convolutions, max over time, linear (Kim 2014, section 2).
 
-    `model.save("model.keras")` keeps everything. A new process first says `import companion.keras_class`, then
+    `model.save("model.keras")` keeps everything. In a new process, first run `import companion.keras_class`, then
     `keras.saving.load_model("model.keras")`: without the import Keras cannot locate the class 'BertCNN'.
     """
 
@@ -63,7 +63,7 @@ class BertCNN(keras.Model):
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":
         """A pretrained encoder under a new head; `config` as in `BertCNNConfig`."""
-        settings = BertCNNConfig(**config)  # refused, if at all, before the encoder is fetched
+        settings = BertCNNConfig(**config)  # wrong settings raise here, before the encoder is loaded
         model = cls(load_keras_encoder(name), **settings.head)
         model.build()
         return model

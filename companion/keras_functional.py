@@ -12,7 +12,7 @@ def build_bert_cnn(name: str = DEFAULT_ENCODER, **config) -> keras.Model:
     """A pretrained encoder under a new head; `config` as in `BertCNNConfig`.
 
     The model maps `{"input_ids": (B, T), "attention_mask": (B, T)}` to logits (B, C) (Kim 2014, section 2).
-    `model.save("model.keras")` keeps everything. A new process first says `import companion.keras_functional`, then
+    `model.save("model.keras")` keeps everything. In a new process, first run `import companion.keras_functional`, then
     `keras.saving.load_model("model.keras")`: without the import Keras cannot locate the class 'BertEncoder'.
     """
     settings = BertCNNConfig(**config)

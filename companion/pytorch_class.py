@@ -19,7 +19,7 @@ def glorot(module: nn.Module, gain: float = 1.0) -> None:
 
 
 def take(values, order):
-    """The positions of each row in another order: values (B, T) or (B, T, D), order (B, T)."""
+    """Reorder the positions of each row: values (B, T) or (B, T, D), order (B, T)."""
     return values.gather(1, (order if values.ndim == 2 else order[..., None]).expand(values.shape))
 
 
@@ -49,7 +49,7 @@ class BertCNN(PreTrainedModel):
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":
         """A pretrained encoder under a new head; `config` as in `BertCNNConfig`."""
-        settings = BertCNNConfig(**config)  # refused, if at all, before the encoder is fetched
+        settings = BertCNNConfig(**config)  # wrong settings raise here, before the encoder is loaded
         encoder = load_pytorch_encoder(name)
         settings.encoder_config = encoder.config
         model = cls(settings)
@@ -143,7 +143,7 @@ class BertCNN(PreTrainedModel):
     def save_pretrained(self, *args, **kwargs):
         """As in transformers; what has been changed since the model was made is saved as it is now.
 
-        A new process first says `import companion.pytorch_class`, also where it loads the model by
+        In a new process, first run `import companion.pytorch_class`, also where it loads the model by
         `AutoModelForSequenceClassification` or `pipeline`: without the import transformers does not recognize the
         model type `bert_cnn`.
         """

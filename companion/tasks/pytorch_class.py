@@ -31,7 +31,7 @@ class TaskCNN(BertCNN):
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config):
         """A pretrained encoder under a new head; `config` as in the class's config."""
-        settings = cls.config_class(**config)  # refused, if at all, before the encoder is fetched
+        settings = cls.config_class(**config)  # wrong settings raise here, before the encoder is loaded
         encoder = load_pytorch_encoder(name)
         settings.encoder_config = encoder.config
         model = cls(settings)
