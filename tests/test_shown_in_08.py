@@ -286,4 +286,4 @@ def test_the_verdict_is_the_rule_applied_to_the_files(texts, measured):
         head = answer.pick(table)
         line = next(line for line in said.splitlines() if f"On a {regime} encoder" in line)
         assert HEADS[head].label in line and f"`{encoder}`" in line
-        assert f"with {regime} `{encoder}` {100 * table['detectable'].median():.1f}" in said
+        assert f"{100 * table['detectable'].median():.1f} with {regime} `{encoder}`" in said

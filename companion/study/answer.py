@@ -93,14 +93,21 @@ def by_source(table: pd.DataFrame) -> pd.Series:
     return pd.Series(found)
 
 
-def sentence(table: pd.DataFrame) -> str:
-    """Comparisons with one rival in words: on how many sources which verdict, and the range of the differences."""
+def counted(table: pd.DataFrame) -> str:
+    """Comparisons with one rival in words: on how many sources which verdict."""
     counts = by_source(table).value_counts()
     said = [f"{verdict} on {counts[verdict]}" for verdict in VERDICTS if verdict in counts]
+    return f"{', '.join(said)} of {counts.sum()} source{'s' if counts.sum() > 1 else ''}"
+
+
+def span(table: pd.DataFrame) -> str:
+    """The range of the differences over the datasets, in points."""
     low, high = points(table["difference"].min()), points(table["difference"].max())
-    span = low if low == high else f"{low} to {high}"
-    sources = f"{counts.sum()} source{'s' if counts.sum() > 1 else ''}"
-    return f"{', '.join(said)} of {sources} ({span} points)"
+    return f"{low if low == high else f'{low} to {high}'} points"
+
+
+def sentence(table: pd.DataFrame) -> str:
+    return f"{counted(table)} ({span(table)})"
 
 
 def wins(table: pd.DataFrame) -> bool:
@@ -156,9 +163,14 @@ def verdict(examples: pd.DataFrame, datasets=tuple(DATASETS)) -> str:
     return "\n".join(line if not line else f"- {line}" for line in lines if line is not None)
 
 
-def each(keys, say) -> str:
-    """ "(with `embedded`) ...; (with `another`) ...": something said of each (regime, encoder)."""
-    return "; ".join(f"with {regime} `{encoder}` {say(regime, encoder)}" for regime, encoder in keys)
+def told(found: dict) -> str:
+    """{(regime, encoder): comparisons with one rival} in words, each verdict once."""
+    places: dict[str, list[str]] = {}
+    several = len({regime for regime, _ in found}) > 1
+    for (regime, encoder), rows in found.items():
+        name = f"{regime} `{encoder}`" if several else f"`{encoder}`"
+        places.setdefault(counted(rows), []).append(f"{name} ({span(rows)})")
+    return "; ".join(f"{verdicts} with {' and '.join(where)}" for verdicts, where in places.items())
 
 
 def advice(regime: str, tables: dict, picks: dict) -> str | None:
@@ -167,31 +179,27 @@ def advice(regime: str, tables: dict, picks: dict) -> str | None:
     heads = list(dict.fromkeys(picks[key] for key in keys))
     if not heads:
         return None
-    why = []
-    for key in keys:
-        rows = between(tables[key], picks[key], LADDER[0])
-        said = f"{sentence(rows)} against {HEADS[LADDER[0]].label}" if len(rows) else "no larger head wins against it"
-        why.append(f"`{key[1]}`: {said}")
-    return f"**On a {regime} encoder, put {' or '.join(HEADS[head].label for head in heads)}** ({'; '.join(why)})."
+    better = {key: rows for key in keys if len(rows := between(tables[key], picks[key], LADDER[0]))}
+    said = [f"Against {HEADS[LADDER[0]].label} it is {told(better)}."] if better else []
+    if plain := [f"`{encoder}`" for _, encoder in keys if (regime, encoder) not in better]:
+        said.append(f"No larger head wins against it with {' or '.join(plain)}.")
+    return f"**On a {regime} encoder, put {' or '.join(HEADS[head].label for head in heads)}.** {' '.join(said)}"
 
 
 def no_bert(tables: dict, picks: dict) -> str | None:
     """What to try before any BERT."""
-    rows = {key: between(tables[key], picks[key], "tfidf") for key in tables}
-    keys = [key for key in rows if len(rows[key])]
-    if not keys:
+    found = {key: rows for key in tables if len(rows := between(tables[key], picks[key], "tfidf"))}
+    if not found:
         return None
-    said = each(keys, lambda *key: f"the head above is {sentence(rows[key])}")
-    return f"**Try {HEADS['tfidf'].label} first**: against it, {said}."
+    return f"**Try {HEADS['tfidf'].label} first.** Against it the head above is {told(found)}."
 
 
 def convolution(tables: dict) -> str | None:
     """Is it the convolution, or the learned layer before the maximum?"""
-    keys = [key for key in tables if len(between(tables[key], "cnn", "token_mlp"))]
-    if not keys:
+    found = {key: rows for key in tables if len(rows := between(tables[key], "cnn", "token_mlp"))}
+    if not found:
         return None
-    said = each(keys, lambda *key: f"the CNN is {sentence(between(tables[key], 'cnn', 'token_mlp'))}")
-    return f"**Is it the convolution?** Against {HEADS['token_mlp'].label}, {said}."
+    return f"**Is it the convolution?** Against `token_mlp`, which reads single tokens, the CNN is {told(found)}."
 
 
 def real_bert(picks: dict) -> str:
@@ -202,18 +210,15 @@ def real_bert(picks: dict) -> str:
     said = []
     for encoder in others:
         both = [r for r in REGIMES if (r, encoder) in picks and (r, "embedded") in picks]
-        said += [
-            f"{regime} `{encoder}`: {'yes' if picks[regime, encoder] == picks[regime, 'embedded'] else 'no'}, "
-            f"{HEADS[picks[regime, encoder]].label}"
-            for regime in both
-        ]
+        same = {regime: picks[regime, encoder] == picks[regime, "embedded"] for regime in both}
+        said += [f"{regime} `{encoder}`: {'yes, the same head' if same[regime] else 'no'}" for regime in both]
     return f"**Does it hold for a BERT that people use?** {'; '.join(said) or 'Only that was measured'}."
 
 
 def missed(tables: dict) -> str:
     """How large a difference could have been missed?"""
-    said = each(tables, lambda *key: f"{100 * tables[key]['detectable'].median():.1f}")
+    said = [f"{100 * table['detectable'].median():.1f} with {r} `{encoder}`" for (r, encoder), table in tables.items()]
     return (
-        "**How large a difference could have been missed?** The median comparison finds a difference of so many points "
-        f"four times in five: {said}."
+        "**How large a difference could have been missed?** The median comparison finds a difference of this many "
+        f"points four times in five: {', '.join(said)}."
     )
