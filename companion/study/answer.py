@@ -220,5 +220,5 @@ def missed(tables: dict) -> str:
     said = [f"{100 * table['detectable'].median():.1f} with {r} `{encoder}`" for (r, encoder), table in tables.items()]
     return (
         "**How large a difference could have been missed?** The median comparison finds a difference of this many "
-        f"points four times in five: {', '.join(said)}."
+        f"points four times in five, before Holm's correction: {', '.join(said)}."
     )
