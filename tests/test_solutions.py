@@ -20,6 +20,8 @@ def test_every_exercise_has_a_solution(notebook):
     assert list(found) == asked and asked
     for text in found.values():
         assert "What to see" in text or "There is no single answer" in text
+        for code, kind, printed in solutions.BLOCK.findall(text):
+            assert bool(printed.strip()) == bool(kind) and ("print(" not in code or printed), code
 
 
 @each_notebook
