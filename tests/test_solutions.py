@@ -9,7 +9,7 @@ import pytest
 
 from tools import book, series, solutions
 
-NOTEBOOKS = [path for path in series.notebooks() if path.name[:2] <= "10"]  # those of the task notebooks are to come
+NOTEBOOKS = series.notebooks()
 each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 
 
