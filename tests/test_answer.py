@@ -196,9 +196,9 @@ def test_the_verdict_in_three_sentences_and_three_answers():
     lines = answer.verdict(study(LAYER, SAME)).splitlines()
     assert [line.startswith("- **") for line in lines] == [True, True, True, False, True, True, True]
     layer = HEADS["token_mlp"].label
-    assert f"On a frozen encoder, put {layer}.**" in lines[0]
+    assert f"On a frozen encoder, use {layer}.**" in lines[0]
     assert "better on 3 of 3 sources" in lines[0]
-    assert f"On a fine-tuned encoder, put {HEADS['mean'].label}.**" in lines[1]
+    assert f"On a fine-tuned encoder, use {HEADS['mean'].label}.**" in lines[1]
     assert "the head above is better on 3 of 3 sources with frozen `embedded` (" in lines[2]
     assert "no difference that matters on 3 of 3 sources with frozen `embedded` (" in lines[4]
     assert "Not measured yet" in lines[5] and "four times in five" in lines[6]

@@ -280,7 +280,7 @@ def test_the_cost_follows_from_the_file(texts, embedded):
 
 def test_the_verdict_is_the_rule_applied_to_the_files(texts, measured):
     encoder, _, examples = measured
-    said = next(text for text in texts if "On a frozen encoder, put" in text)
+    said = next(text for text in texts if "On a frozen encoder, use" in text)
     for regime in set(REGIMES) & set(examples["regime"]):
         table = answer.headline(examples, regime)
         head = answer.pick(table)

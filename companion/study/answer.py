@@ -183,7 +183,7 @@ def advice(regime: str, tables: dict, picks: dict) -> str | None:
     said = [f"Against {HEADS[LADDER[0]].label} it is {told(better)}."] if better else []
     if plain := [f"`{encoder}`" for _, encoder in keys if (regime, encoder) not in better]:
         said.append(f"No larger head wins against it with {' or '.join(plain)}.")
-    return f"**On a {regime} encoder, put {' or '.join(HEADS[head].label for head in heads)}.** {' '.join(said)}"
+    return f"**On a {regime} encoder, use {' or '.join(HEADS[head].label for head in heads)}.** {' '.join(said)}"
 
 
 def no_bert(tables: dict, picks: dict) -> str | None:
