@@ -189,30 +189,25 @@ def advice(regime: str, tables: dict, picks: dict) -> str | None:
 def no_bert(tables: dict, picks: dict) -> str | None:
     """What to try before any BERT."""
     found = {key: rows for key in tables if len(rows := between(tables[key], picks[key], "tfidf"))}
-    if not found:
-        return None
-    return f"**Try {HEADS['tfidf'].label} first.** Against it the head above is {told(found)}."
+    said = f"**Try {HEADS['tfidf'].label} first.** Against it the head above is {told(found)}."
+    return said if found else None
 
 
 def convolution(tables: dict) -> str | None:
     """Is it the convolution, or the learned layer before the maximum?"""
     found = {key: rows for key in tables if len(rows := between(tables[key], "cnn", "token_mlp"))}
-    if not found:
-        return None
-    return f"**Is it the convolution?** Against `token_mlp`, which reads single tokens, the CNN is {told(found)}."
+    said = f"**Is it the convolution?** Against `token_mlp`, which reads single tokens, the CNN is {told(found)}."
+    return said if found else None
 
 
 def real_bert(picks: dict) -> str:
     """Does it hold for an encoder that people use?"""
-    others = sorted({encoder for _, encoder in picks} - {"embedded"})
-    if not others:
-        return "**Does it hold for a BERT that people use?** Not measured yet."
     said = []
-    for encoder in others:
+    for encoder in sorted({encoder for _, encoder in picks} - {"embedded"}):
         both = [r for r in REGIMES if (r, encoder) in picks and (r, "embedded") in picks]
         same = {regime: picks[regime, encoder] == picks[regime, "embedded"] for regime in both}
         said += [f"{regime} `{encoder}`: {'yes, the same head' if same[regime] else 'no'}" for regime in both]
-    return f"**Does it hold for a BERT that people use?** {'; '.join(said) or 'Only that was measured'}."
+    return f"**Does it hold for a BERT that people use?** {'; '.join(said) or 'Not measured yet'}."
 
 
 def missed(tables: dict) -> str:

@@ -17,23 +17,31 @@ SCORES = {  # what each test example contributes to the score: (S, N, …) -> (S
 }
 
 
+def by_seed(cells: pd.DataFrame) -> dict[int, np.ndarray]:
+    """{seed: what each test example contributed}, the folds joined: each example is tested once."""
+    return {seed: np.array(list(chain(*map(json.loads, texts)))) for seed, texts in cells.groupby("seed")["examples"]}
+
+
 def compare_heads(task: str, pairs: list[tuple[str, str]], folder: Path | None = None) -> pd.DataFrame:
     """A row for each dataset, encoder, regime and pair of heads: `difference`, `low`, `high` and the `verdict`.
 
-    Compared over the seeds that both heads have; the verdicts are corrected for the number of rows (Holm 1979).
+    Compared over the seeds that both heads have; the verdicts are corrected for the number of rows (Holm 1979). A head
+    that needs no training, for example "tfidf" or "lead", has one result, which stands for every seed.
     """
     stored = pd.read_csv((folder or find_results() / "tasks") / f"{task}.csv", keep_default_na=False)
     stored = stored.sort_values(["seed", "fold"]).assign(encoder=stored["encoder"].str.split().str[0])
     rows, found = [], []
-    for key, group in stored.groupby(["dataset", "encoder", "regime"], sort=False):
-        own = {head: dict(list(cells.groupby("seed")["examples"])) for head, cells in group.groupby("head")}
-        for ours, theirs in pairs:
-            if seeds := sorted(own.get(ours, {}).keys() & own.get(theirs, {}).keys()):
-                # the folds of a seed joined: each example is tested once
-                joined = [[list(chain(*map(json.loads, own[head][seed]))) for seed in seeds] for head in (ours, theirs)]
-                one, other = (SCORES[task](np.array(values)) for values in joined)
+    for key, group in stored[stored["regime"].ne("untrained")].groupby(["dataset", "encoder", "regime"], sort=False):
+        group = pd.concat([group, stored[stored["regime"].eq("untrained") & stored["dataset"].eq(key[0])]])
+        own = {head: by_seed(cells) for head, cells in group.groupby("head")}
+        untrained = set(group.loc[group["regime"].eq("untrained"), "head"])
+        for pair in pairs:
+            seeds = [set(own.get(head, {})) for head in pair if head not in untrained]
+            if seeds := sorted(set.intersection(*seeds)):
+                values = [np.stack([own[head][0 if head in untrained else seed] for seed in seeds]) for head in pair]
+                one, other = map(SCORES[task], values)
                 found.append(estimate(one - other))
-                rows.append([*key, ours, theirs, len(seeds), found[-1].mean, *found[-1].interval()])
+                rows.append([*key, *pair, len(seeds), found[-1].mean, *found[-1].interval()])
     table = pd.DataFrame(rows, columns="dataset encoder regime head rival seeds difference low high".split())
     p_values, equivalent = (holm([getattr(one, name)() for one in found]) for name in ("p_value", "p_equivalence"))
     return table.assign(verdict=list(map(judge, table["difference"], p_values, equivalent)))
