@@ -68,6 +68,7 @@ def test_heads_are_compared_over_folds_and_seeds_that_both_have(tmp_path):
                 examples = [[0, 0, 9], [1, int(head == "mean" or fold == 0), 9]]
                 cell = {"dataset": "d", "encoder": "e 1", "regime": "frozen", "head": head, "seed": seed, "fold": fold}
                 rows.append(cell | {"examples": json.dumps(examples)})
+    rows += [cell | {"seed": 3, "fold": 0, "examples": "[[0, 0, 9]]"} for cell in rows[:1]]  # a seed cut short
     pd.DataFrame(rows).to_csv(tmp_path / "documents.csv", index=False)
     (row,) = compare_heads("documents", [("max", "mean"), ("max", "absent")], tmp_path).to_dict("records")
     assert (row["encoder"], row["seeds"], row["difference"]) == ("e", 2, pytest.approx(-0.25))

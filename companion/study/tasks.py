@@ -17,9 +17,10 @@ SCORES = {  # what each test example contributes to the score: (S, N, …) -> (S
 }
 
 
-def by_seed(cells: pd.DataFrame) -> dict[int, np.ndarray]:
-    """{seed: what each test example contributed}, the folds joined: each example is tested once."""
-    return {seed: np.array(list(chain(*map(json.loads, texts)))) for seed, texts in cells.groupby("seed")["examples"]}
+def by_seed(cells: pd.DataFrame, folds: int) -> dict[int, np.ndarray]:
+    """{seed: what each test example contributed}, of seeds with all folds. Each example is tested in one fold."""
+    seeds = cells.groupby("seed")["examples"]
+    return {seed: np.array(list(chain(*map(json.loads, texts)))) for seed, texts in seeds if len(texts) == folds}
 
 
 def compare_heads(task: str, pairs: list[tuple[str, str]], folder: Path | None = None) -> pd.DataFrame:
@@ -33,14 +34,13 @@ def compare_heads(task: str, pairs: list[tuple[str, str]], folder: Path | None =
     rows, found = [], []
     for key, group in stored[stored["regime"].ne("untrained")].groupby(["dataset", "encoder", "regime"], sort=False):
         group = pd.concat([group, stored[stored["regime"].eq("untrained") & stored["dataset"].eq(key[0])]])
-        own = {head: by_seed(cells) for head, cells in group.groupby("head")}
+        own = {head: by_seed(cells, group["fold"].nunique()) for head, cells in group.groupby("head")}
         untrained = set(group.loc[group["regime"].eq("untrained"), "head"])
         for pair in pairs:
             seeds = [set(own.get(head, {})) for head in pair if head not in untrained]
             if seeds := sorted(set.intersection(*seeds)):
                 values = [np.stack([own[head][0 if head in untrained else seed] for seed in seeds]) for head in pair]
-                one, other = map(SCORES[task], values)
-                found.append(estimate(one - other))
+                found.append(estimate(np.subtract(*map(SCORES[task], values))))
                 rows.append([*key, *pair, len(seeds), found[-1].mean, *found[-1].interval()])
     table = pd.DataFrame(rows, columns="dataset encoder regime head rival seeds difference low high".split())
     p_values, equivalent = (holm([getattr(one, name)() for one in found]) for name in ("p_value", "p_equivalence"))
