@@ -37,8 +37,8 @@ def compare_heads(task: str, pairs: list[tuple[str, str]], folder: Path | None =
         own = {head: by_seed(cells, group["fold"].nunique()) for head, cells in group.groupby("head")}
         untrained = set(group.loc[group["regime"].eq("untrained"), "head"])
         for pair in pairs:
-            seeds = [set(own.get(head, {})) for head in pair if head not in untrained]
-            if seeds := sorted(set.intersection(*seeds)):
+            trained = [set(own.get(head, {})) for head in pair if head not in untrained]
+            if seeds := sorted(trained[0].intersection(*trained)):
                 values = [np.stack([own[head][0 if head in untrained else seed] for seed in seeds]) for head in pair]
                 found.append(estimate(np.subtract(*map(SCORES[task], values))))
                 rows.append([*key, *pair, len(seeds), found[-1].mean, *found[-1].interval()])
