@@ -1007,17 +1007,40 @@ def test_the_companions_functions_are_no_answer_and_ones_own_are(tmp_path):
     assert asked == {"check_parameters", "hidden_parameters", "check_gradients", "hidden_gradients"}
 
 
+def switched_off(path):
+    """{function: does it do nothing?} of a module of the package that answers may import."""
+    functions = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.FunctionDef)]
+    return {function.name: isinstance(function.body[0], ast.Raise) for function in functions}
+
+
 def test_the_package_that_answers_may_import_lacks_what_is_asked():
     for path in coursework.sources():
-        assignments = course.load_assignments(path.parent.parent)
-        tasks = asking.bound_by(assignments[path.stem])
-        folder = asking.package_without(tasks) / "companion"
-        for module in folder.glob("*.py"):
-            for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.FunctionDef) and node.name in tasks:
-                    assert isinstance(node.body[0], ast.Raise), (module, node.name)
-        assert ("raise ImportError" in (folder / "keras_functional.py").read_text()) == bool(tasks & asking.STEPS)
-        assert (folder / "assets").is_dir()
+        assignment = course.load_assignments(path.parent.parent)[path.stem]
+        tasks, used = asking.bound_by(assignment), asking.used_by(assignment)
+        folder = asking.package_without(tasks, used)
+        for name, module in asking.MODULES.items():
+            off = switched_off(folder / module.relative_to(ROOT))
+            assert all(off.values()) or name in used, (path.stem, name)
+            assert all(off[task] for task in tasks & set(off)), (path.stem, name)
+        assert not all(switched_off(folder / "companion" / "display.py").values())  # each assignment needs it
+        assert (folder / "companion" / "assets").is_dir()
+
+
+def test_the_modules_that_a_cell_uses_are_found_among_magics():
+    code = "if True:\n    %pip install x\n!ls\nfrom companion import display, checks\nimport companion.tasks.data as d"
+    found = {"companion", "companion.display", "companion.checks", "companion.tasks", "companion.tasks.data"}
+    assert asking.imported(code) == found
+
+
+def test_a_tagger_is_not_to_be_had_from_the_companion():
+    """Functions of the task's names, and others that do the same, lie in modules that the assignment does not use."""
+    assignment = course.load_assignments(ROOT / coursework.SOURCE)["5_a_tagger"]
+    folder = asking.package_without(asking.bound_by(assignment), asking.used_by(assignment))
+    calls = 'spans(["B-a"])', "encode([], [], None, [])", "span_counts([], [])"
+    code = "from companion.tasks.tagging import encode, span_counts, spans\n"
+    code += "".join(f"try: {call}\nexcept NotImplementedError: print('off')\n" for call in calls)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.stdout.split() == ["off"] * 3, done.stderr
 
 
 # What goes from one process to the other ------------------------------------------------------------

@@ -4,7 +4,7 @@ import nbformat
 from nbgrader import utils
 
 from tools.grading import preflight
-from tools.grading.asking import Referee, bound_by, package_without
+from tools.grading.asking import Referee, bound_by, package_without, used_by
 from tools.grading.course import Assignment, is_graded, is_test
 from tools.grading.execution import Ending, Kernel
 from tools.grading.handed_in import MISSING, Submission
@@ -32,7 +32,8 @@ def grade(submission: Submission, assignments: dict, limits: Limits, isolated: b
             with Referee(assignment) as referee:
                 with Kernel(limits, files, isolated) as kernel:
                     shown = show(notebook, kernel, limits)
-                with Kernel(limits, files, isolated, package_without(bound_by(assignment)), shown=False) as asked:
+                package = package_without(bound_by(assignment), used_by(assignment))
+                with Kernel(limits, files, isolated, package, shown=False) as asked:
                     judged = judge(notebook, asked, referee, limits)
             mark(record, notebook, shown, judged, kernel.cut)
             if asked.gone and not kernel.gone:
