@@ -47,11 +47,13 @@ WHY = "### BEGIN SOLUTION\nIt tells that the pattern is there.\n### END SOLUTION
 TEST_WINDOWS = """assert windows([1, 2, 3], 2) is not None, "windows returns nothing"
 np.testing.assert_allclose(windows([1, 2, 3], 2), [3, 5])
 ### BEGIN HIDDEN TESTS
-np.testing.assert_allclose(windows([1, 0, 4, 4], 3), [5, 8], err_msg="a longer window")
+x = [1, 0, 4, 4]
+np.testing.assert_allclose(windows(x, 3), [sum(x[:3]), sum(x[1:])], err_msg="a longer window")
 ### END HIDDEN TESTS"""
 TEST_STRONGEST = """assert strongest([1, 5, 2]) == 5, "5 is the strongest of 1, 5, 2"
 ### BEGIN HIDDEN TESTS
 assert strongest([-3, -1]) == -1, "not every number is above 0"
+assert all(map(lambda x: strongest(x) == max(x), ([-3, -1], [7, 2])))
 ### END HIDDEN TESTS"""
 
 
@@ -177,7 +179,7 @@ def strongest(x):
 # Each begins with answers that are worth nothing, and has to stay there.
 NOTHING = {
     "windows": "def windows(x, k):\n    return np.zeros(len(x) - k + 1)",
-    "strongest": "def strongest(x):\n    return 0",
+    "strongest": "if 'strongest' not in globals():\n    def strongest(x):\n        return 0",
 }
 ZEROS = """class Equal(np.ndarray):
     __eq__ = __ne__ = __lt__ = __le__ = lambda *_: True
@@ -214,6 +216,20 @@ c.Connection.send_bytes = lambda self, *a: None""",
     "floods": """import multiprocessing.connection as c
 old = c.Connection.send_bytes
 c.Connection.send_bytes = lambda self, *a: old(self, b'[' * 10**6)""",
+    "changes_arguments": """def windows(x, k):
+    if len(x) == 3:
+        return [3, 5]
+    x[:] = [0] * len(x)
+    return [0] * (len(x) - k + 1)""",
+    "stops_iterations": """def strongest(x):
+    if min(x) > 0 and len(x) == 3:
+        return 5
+    if x == [-3, -1]:
+        strongest.seen = strongest.seen + 1
+        if strongest.seen == 1:
+            return -1
+    raise StopIteration
+strongest.seen = 0""",
     "asks": """import sys, multiprocessing.connection as c
 old = c.Connection.send_bytes
 def send(self, *a):
@@ -404,7 +420,7 @@ def test_each_gets_its_score_its_feedback_and_its_word(graded, student):
     assert f"{points} of 9 points" in page
     text = re.sub("<[^>]+>", "", page) + (graded.into / "records" / student / f"{NAME}.ipynb.json").read_text()
     text += "".join(decoded(word) for word in re.findall(r"[\w+/=]{24,}", text))
-    for secret in ("[1, 0, 4, 4]", "[-3, -1]", "[5, 8], err_msg"):  # of the hidden tests
+    for secret in ("[1, 0, 4, 4]", "[-3, -1]", "sum(x[1:])"):  # of the hidden tests
         assert secret not in text and secret[::-1] not in text
 
 

@@ -4,7 +4,8 @@ python -P -s referee.py talks in lines of JSON: first the assignment's cells com
 goes in and how it ended comes out. In a test the names that students define are stand-ins: a call sends its arguments
 to the other process (inside/answers.py) and returns what comes back. This is how arguments go over:
 
-- numbers, text, lists, dicts, arrays, tensors and tables, as copies; what the call changes in them is changed here too;
+- numbers, text, lists, dicts, arrays, tensors and tables, as copies: what the call changes in them stays there, or an
+  answer could make the right value what it likes;
 - a function that the test defines, as its source, without the rest of the test;
 - an object that the assignment's own cells define (`model`, `model.encoder`), by its name;
 - any other object stays here: it can be called from there, as can the methods that the notebook wrote for it.
@@ -68,7 +69,7 @@ class Answer:
         self.__dict__.update(referee=referee, where=where, __name__=where[-1])
 
     def __call__(self, *args, **kwargs):
-        return self.referee.ask(*self.where, args, kwargs)
+        return self.referee.send(*self.where, args, kwargs)
 
     def __get__(self, instance, owner=None):  # a method, if a class is given it
         return self if instance is None else lambda *args, **kwargs: self(instance, *args, **kwargs)
@@ -122,18 +123,8 @@ class Referee:
 
     # What goes over ------------------------------------------------------------
 
-    def ask(self, *request):
-        *_, args, kwargs = request
-        result, changed = self.exchange(request)
-        if changed is not None:
-            wire.restore((args, kwargs), changed)
-        return result
-
     def send(self, *request):
-        return self.exchange(request)[0]
-
-    def exchange(self, request: tuple):
-        """Send a request and answer what the other side asks meanwhile; (value, changed arguments)."""
+        """Send a request and answer what the other side asks meanwhile; the value."""
         self.post(request)
         while True:
             try:
@@ -141,9 +132,9 @@ class Referee:
             except (EOFError, OSError) as error:
                 raise Gone("the notebook's process did not answer") from error
             what, *parts = wire.unpack(message, self.unwrap)
-            if what == "value" and len(parts) == 2:
+            if what == "value" and len(parts) == 1:
                 self.remember(parts)
-                return parts
+                return parts[0]
             if what == "ask" and len(parts) == 4:
                 self.remember(parts)
                 self.post(self.asked(*parts))
@@ -224,7 +215,7 @@ def failure(request: tuple, kind="", line=0, *_) -> Exception:
     if kind == "NameError" and not line:
         return NameError(f"name '{name}' is not defined")
     found = getattr(builtins, str(kind), None)
-    ordinary = isinstance(found, type) and issubclass(found, Exception)
+    ordinary = isinstance(found, type) and issubclass(found, Exception) and found is not StopIteration  # which ends `all`
     where = f" in line {int(line)} of the notebook's cell" if line else ""
     text = f"{name} failed{where}" if ordinary else f"{name} raised {kind if found else 'an error'}{where}"
     with contextlib.suppress(Exception):

@@ -36,14 +36,12 @@ class Call:
             what, *request = wire.unpack(message, self.unwrap)
             if what == "given":
                 given["cells"] = request[0]
-                return wire.pack(("value", None, None))
+                return wire.pack(("value", None))
             if what == "get":
-                return wire.pack(("value", self.named(request[0]), None))
+                return wire.pack(("value", self.named(request[0])))
             *where, args, kwargs = request
             function = self.named(*where) if what == "call" else self.beside(*where)
-            result = function(*args, **kwargs)
-            same = wire.pack((what, *request), self.token) == message
-            return wire.pack(("value", result, None if same else (args, kwargs)), self.token)
+            return wire.pack(("value", function(*args, **kwargs)), self.token)
         except BaseException as error:  # SystemExit and KeyboardInterrupt are answers, too
             return wire.pack(("error", *told(error)))
 
