@@ -802,11 +802,24 @@ def test_flat_exports_of_canvas_and_moodle_are_read_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrap", ["\ufeff{}", "{}\n>>>>>>> theirs\n", "<<<<<<< HEAD\n{}\n=======\n>>>>>>> main", "{}\r\n"]
+    "wrap, encoding",
+    [
+        ("{}\n>>>>>>> theirs\n", "utf-8-sig"),
+        ("<<<<<<< HEAD\r\n{}\r\n=======\r\n>>>>>>> main\r\n", "utf-16"),
+        ("\ufeff{}\r\n", "cp1252"),
+    ],
 )
-def test_what_editors_and_merges_leave_around_a_notebook_costs_nothing(tmp_path, wrap):
-    text = wrap.replace("{}", nbformat.writes(answer(**RIGHT)))
-    assert ledger.automatic(grade_one(tmp_path, text, isolated=False)) == 5
+def test_what_editors_and_merges_do_to_a_notebook_costs_nothing(tmp_path, wrap, encoding):
+    notebook = nbformat.writes(before("s = 'LONE'", why="Schön,\x85 a line\u2028more."))
+    text = wrap.replace("{}", notebook.replace("LONE", "\\ud83d"))  # half an emoji
+    path = hand_in(tmp_path, "a", "")
+    path.write_bytes(text.encode(encoding, "ignore"))
+    source = source_notebook()
+    mended, actions = preflight.repair(preflight.read(handed_in.text_in(path)), source, released())
+    assert not actions and "Schön" in preflight.by_id(mended)["why"].source
+    if encoding == "utf-16":
+        hand_in(tmp_path / "in", "a", "")
+        assert ledger.automatic(grade_one(tmp_path, nbformat.writes(mended), isolated=False)) == 5
 
 
 def test_a_notebook_that_cannot_be_read_can_be_given_points_by_hand(small, tmp_path, monkeypatch, capsys):

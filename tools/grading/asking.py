@@ -21,7 +21,7 @@ from nbgrader import utils
 from tools.grading import preflight
 from tools.grading.course import Assignment, is_test
 from tools.grading.execution import Ending, Kernel
-from tools.grading.sandbox import ROOT, environment
+from tools.grading.sandbox import ROOT, Limits, environment
 
 PATIENCE = 10  # seconds for a referee to come to its verdict, once the student's process has nothing more to say
 PACKAGE = ROOT / "companion"
@@ -35,10 +35,10 @@ STEPS = {"embed", "convolve", "pool", "classify"}  # that keras_functional spell
 class Referee:
     """The process of referee.py: started with an assignment's cells, asked for one test after the other."""
 
-    def __init__(self, assignment: Assignment):
+    def __init__(self, assignment: Assignment, limits: Limits):
         self.home = tempfile.mkdtemp(prefix="referee-")
         self.key, self.lines, self.numbers = secrets.token_hex(16), queue.Queue(), {}
-        self.cells = cells_of(assignment)
+        self.cells, self.limits = cells_of(assignment), limits
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-s", str(Path(__file__).with_name("referee.py"))],
             env=environment(Path(self.home)),
@@ -77,7 +77,8 @@ class Referee:
 
     def start(self, place: str, seconds: float) -> None:
         """Wait until the assignment's own cells have run. `place`: where its sockets begin, or "" for the network's."""
-        self.tell(json.dumps({"cells": self.cells, "place": place, "key": self.key}))
+        job = {"cells": self.cells, "place": place, "key": self.key, "limits": self.limits.hard()}
+        self.tell(json.dumps(job))
         if self.hear(seconds).get("status") != "ready":
             raise RuntimeError("the assignment's own cells, or its solutions, do not run")
 

@@ -4,6 +4,7 @@ folder/STUDENT/NAME.ipynb, nbgrader's folder/STUDENT/NAME/NAME.ipynb, Canvas's d
 Moodle's "Jane Doe_123_assignsubmission_file_NAME.ipynb", as a file or as a folder.
 """
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -194,15 +195,18 @@ def read_roster(path: Path) -> list[str]:
     return unique(filter(None, students))
 
 
-def read_table(path: Path) -> list[dict]:
-    """The rows of a CSV as spreadsheets save it: UTF-8, UTF-16 or Windows's own letters; commas, semicolons or tabs."""
+def text_in(path: Path) -> str:
+    """What is in a file, as editors and spreadsheets save it: UTF-8, UTF-16 or Windows's own letters."""
     data = path.read_bytes()
-    for encoding in ("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "cp1252", "latin-1"):
-        try:
-            text = data.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
+    for encoding in ("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "cp1252"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return data.decode(encoding)
+    return data.decode("latin-1")
+
+
+def read_table(path: Path) -> list[dict]:
+    """The rows of a CSV as spreadsheets save it: with commas, semicolons or tabs."""
+    text = text_in(path)
     head = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=head.count)
     return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))

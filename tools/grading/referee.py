@@ -34,7 +34,7 @@ if __name__ == "__main__":
 from IPython.core.interactiveshell import InteractiveShell  # noqa: E402
 
 from companion import checks  # noqa: E402
-from tools.grading.inside import wire  # noqa: E402
+from tools.grading.inside import limit, wire  # noqa: E402
 
 VALUES = re.compile(r"^ *(ACTUAL|DESIRED|x|y): .*(\n .*)*", re.M)  # arrays in NumPy's messages
 LONGEST = 2000
@@ -244,6 +244,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     job = json.loads(sys.stdin.readline())
+    limit(job["limits"])  # whatever size an answer's values have, the machine stays usable
 
     def say(message: dict) -> None:
         print(json.dumps(message), file=out, flush=True)

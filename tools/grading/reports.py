@@ -13,7 +13,7 @@ from nbgrader import utils
 
 from tools.grading import ledger, preflight
 from tools.grading.course import Assignment
-from tools.grading.handed_in import Submission, read_table
+from tools.grading.handed_in import Submission, read_table, text_in
 
 WINDOW = 8  # tokens in a row that two answers share, or do not
 FEWEST = 60  # windows: shorter answers are alike by chance
@@ -96,7 +96,7 @@ def write_similarity(into: Path, submissions: list[Submission], assignments: dic
 def fingerprint(one: Submission, assignment: Assignment) -> Counter:
     """The windows of tokens in a submission's code that the assignment has not, whatever its names and numbers are."""
     try:
-        notebook = preflight.read(one.path.read_text(encoding="utf-8-sig"))
+        notebook = preflight.read(text_in(one.path))
         notebook, _ = preflight.repair(notebook, assignment.source, assignment.released)
     except (OSError, ValueError):
         return Counter()

@@ -127,7 +127,9 @@ def _value(plain, rest: memoryview, at: list, special):
     if kind == "dict":
         return {inner(key): inner(part) for key, part in parts}
     if kind == "range":
-        return range(*parts)
+        if len(found := range(*parts)) > LONGEST:
+            raise Unsendable("ranges as long as this are arrays")
+        return found
     if kind == "array":
         if parts[0][0] in ("list", "tuple"):
             return np.array(inner(parts[0]))
