@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tools import coursework, grade
-from tools.grading import asking, course, execution, handed_in, ledger, marking, preflight, reports, sandbox
+from tools.grading import asking, course, execution, handed_in, ledger, marking, preflight, reports, sandbox, sentences
 from tools.grading.inside import wire
 
 ROOT = Path(__file__).parent.parent
@@ -250,11 +250,15 @@ FLAGGED = {"replies": "neither answered nor hung up"}
 # Names that a student may choose, and looks that a student may take.
 HONEST = {
     "sum": "sum = 0\nzip = print\nlen_ = len",
-    "max": "values = sorted([3, 1])\nmin = values[0]\nabs = 1",
+    "max": "values = sorted([3, 1])\nmax = values[0]\nlist = dict = str = type = id = input = len = abs = print = 1",
+    "np": "np = 3",
+    "random": "np.random.seed(0)\nimport random\nrandom.seed(0)\nimport os\nos.chdir('/')",
+    "strict": "import warnings\nwarnings.simplefilter('error')\nnp.seterr(all='raise')",
+    "silent": "import os, sys\nsys.stdout = sys.stderr = open(os.devnull, 'w')\nsys.path.clear()",
     "np_relu": "np.relu = relu = lambda x: np.maximum(x, 0)",
     "looks": "import inspect\nprint(inspect.getsource(windows))\nprint(In[1:])",
     "imports": "import numpy as np\nimport numpy\nassert_allclose = np.testing.assert_allclose",
-    "settings": "%precision 3\n%xmode Plain\nget_ipython().ast_node_interactivity = 'all'\n%time 1",
+    "settings": "%precision 3\n%xmode Plain\nget_ipython().ast_node_interactivity = 'all'\n%time 1\n!pip list\nexit()",
     "names": "given = answers = referee = kernel = serve = wire = remote = expected = found = check_close = None",
 }
 WARNS = "import warnings\ndef strongest(x):\n    warnings.warn('slow')\n    return max(x)"
@@ -1114,6 +1118,14 @@ def test_whatever_comes_it_is_a_value_or_refused(message):
 def test_a_message_that_is_none_is_refused(message):
     with pytest.raises(wire.Unsendable):
         print(wire.unpack(message))
+
+
+def test_a_sentence_repeats_little_of_what_the_students_process_said():
+    """Neither its texts, nor short ones in a list, nor a long row of numbers; the test's own words stay."""
+    said = sentences.of(AssertionError("'a' and ['a', 'b [1, 0', 'b']"), "assert 'a'", {"a", "b [1, 0", "b"})
+    assert said == "AssertionError: 'a' and ['a', ..., ...]"
+    assert "4, 4" not in sentences.of(AssertionError("not {1, 0, 4, 4}"), "", {"{1, 0, 4, 4}"})
+    assert len(sentences.of(AssertionError(str(list(range(9999)))), "", set())) == sentences.LONGEST <= 500
 
 
 def test_only_plain_values_are_sent():

@@ -65,7 +65,8 @@ class Kernel:
         start = max(60, limits.cell_seconds)
         try:
             self.listen(start)
-            if self.run("pass", start).status != "ok":
+            stay = "get_ipython().ask_exit = lambda: None"  # exit() in a scratch cell ends nothing
+            if self.run(stay, start, remember=False).status != "ok":
                 raise RuntimeError(f"Python did not start: {self.gone}")
         except BaseException:  # an interrupt, too, leaves nothing behind
             self.__exit__()

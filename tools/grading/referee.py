@@ -12,13 +12,11 @@ to the other process (inside/answers.py) and returns what comes back. This is ho
 """
 
 import ast
-import builtins
 import contextlib
 import inspect
 import io
 import json
 import os
-import re
 import sys
 import textwrap
 from multiprocessing import AuthenticationError
@@ -34,10 +32,8 @@ if __name__ == "__main__":
 from IPython.core.interactiveshell import InteractiveShell  # noqa: E402
 
 from companion import checks  # noqa: E402
+from tools.grading import sentences  # noqa: E402
 from tools.grading.inside import limit, wire  # noqa: E402
-
-VALUES = re.compile(r"^ *(ACTUAL|DESIRED|x|y): .*(\n .*)*", re.M)  # arrays in NumPy's messages
-LONGEST = 2000
 
 
 class Gone(RuntimeError):
@@ -115,11 +111,8 @@ class Referee:
         error, value, printed = self.run(source)
         if error is None:
             return {"status": "ok", "message": "", "printed": printed, "value": None if value is None else repr(value)}
-        message = VALUES.sub("", str(error))
-        for text in sorted(self.texts, key=len, reverse=True):  # a student's function could say there what it was given
-            message = message.replace(text, "...")
         kind = "gone" if isinstance(error, Gone) else "error"
-        return {"status": kind, "message": f"{type(error).__name__}: {message}"[:LONGEST], "printed": printed}
+        return {"status": kind, "message": sentences.of(error, source, self.texts), "printed": printed}
 
     # What goes over ------------------------------------------------------------
 
@@ -139,7 +132,7 @@ class Referee:
                 self.remember(parts)
                 self.post(self.asked(*parts))
             else:
-                raise failure(request, *parts)
+                raise sentences.failure(request, *parts)
 
     def post(self, message: tuple) -> None:
         try:
@@ -155,7 +148,7 @@ class Referee:
         try:
             return "value", (held if method is None else getattr(held, method))(*args, **kwargs)
         except Exception as error:
-            return "error", str(error)[:LONGEST]
+            return "error", str(error)[: sentences.LONGEST]
 
     def wrap(self, value) -> list | None:
         """An object that is no plain value: what the other side gets for it."""
@@ -196,31 +189,13 @@ class Referee:
 
     def remember(self, value) -> None:
         """Texts that came from the student's process."""
-        if isinstance(value, str) and len(value) >= 8:
+        if isinstance(value, str):
             self.texts.add(value)
         elif isinstance(value, dict):
             self.remember([*value, *value.values()])
         elif isinstance(value, (list, tuple)):
             for part in value:
                 self.remember(part)
-
-
-def failure(request: tuple, kind="", line=0, *_) -> Exception:
-    """The error of the student's function, as ours: of the same kind, with no word of theirs."""
-    name = (request[:2] if request[0] in ("call", "get") else request[:4])[-1]
-    if kind == "Unsendable":
-        return TypeError(f"{name} returned something else than numbers, text, lists, dicts, arrays and tables")
-    if kind == "NotImplementedError":
-        return NotImplementedError(f"{name} is not solved, or calls a function of the companion that grading switches off")
-    if kind == "NameError" and not line:
-        return NameError(f"name '{name}' is not defined")
-    found = getattr(builtins, str(kind), None)
-    ordinary = isinstance(found, type) and issubclass(found, Exception) and found is not StopIteration  # which ends `all`
-    where = f" in line {int(line)} of the notebook's cell" if line else ""
-    text = f"{name} failed{where}" if ordinary else f"{name} raised {kind if found else 'an error'}{where}"
-    with contextlib.suppress(Exception):
-        return found(text) if ordinary else RuntimeError(text)
-    return RuntimeError(text)
 
 
 def methods(value) -> list[str]:
