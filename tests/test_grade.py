@@ -24,7 +24,19 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tools import coursework, grade
-from tools.grading import asking, course, execution, handed_in, ledger, marking, preflight, reports, sandbox, sentences
+from tools.grading import (
+    asking,
+    course,
+    execution,
+    handed_in,
+    ledger,
+    marking,
+    preflight,
+    reports,
+    sandbox,
+    sentences,
+    tables,
+)
 from tools.grading.inside import wire
 
 ROOT = Path(__file__).parent.parent
@@ -718,7 +730,14 @@ def test_what_failed_on_our_side_is_tried_again(small, monkeypatch):
 
 
 def test_a_spreadsheet_runs_nothing_that_a_student_wrote():
-    assert ledger.table(["message"], [["=HYPERLINK(1)"]]) == "message\n'=HYPERLINK(1)\n"
+    assert tables.table(["message"], [["=HYPERLINK(1)"]]) == "message\n'=HYPERLINK(1)\n"
+    assert tables.table(["a"], [["-1+cmd|' /C calc'!A0"], ["-"]]) == "a\n'-1+cmd|' /C calc'!A0\n-\n"
+
+
+def test_a_file_that_is_no_table_is_told_in_a_sentence(tmp_path):
+    (tmp_path / "manual.csv").write_text('a,b\n"' + "x" * 200_000)
+    with pytest.raises(ValueError, match=r"manual\.csv is not a table: field larger"):
+        ledger.read_manual(tmp_path)
 
 
 # Files, as they come ------------------------------------------------------------
@@ -752,6 +771,45 @@ def test_a_name_that_software_changed_is_understood(tmp_path, name):
     assert found_in(tmp_path) == {("a", NAME): ("", path.name)}
 
 
+def test_nobody_has_two_rows_for_one_assignment(tmp_path):
+    """Whatever else has the assignment's name: in another folder, in capitals, as a PDF, handed in again."""
+    hand_in(tmp_path, "a", "{}"), hand_in(tmp_path, "a", "{}", "windows/windows"), hand_in(tmp_path, "b", "{}")
+    for name in ("a/windows.IPYNB", "b/windows.pdf", "c_1_456_windows.ipynb", "c_1_789_windows-1.ipynb"):
+        (tmp_path / name).write_text("{}")
+    found = handed_in.find_submissions(tmp_path, [NAME])
+    counts = [(s.student, s.path.name) for s in found if s.assignment == NAME]
+    assert counts == [("a", "windows.ipynb"), ("b", "windows.ipynb"), ("c_1", "c_1_789_windows-1.ipynb")]
+    assert not any(s.problem for s in found if s.assignment == NAME) and len(found) == 6
+    assert len({(s.student, s.file) for s in found}) == 6
+
+
+def test_a_file_that_cannot_be_read_stops_nothing(tmp_path, monkeypatch):
+    closed, huge = hand_in(tmp_path, "closed", "{}"), hand_in(tmp_path, "huge", "{}")
+    os.truncate(huge, 10**12)
+    hand_in(tmp_path, "no_folder", "{}")
+    access, iterdir = os.access, Path.iterdir
+
+    def listed(folder):
+        if folder.name == "no_folder":
+            raise PermissionError(folder)
+        return iterdir(folder)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: path != closed and access(path, mode))
+    monkeypatch.setattr(Path, "iterdir", listed)
+    found = {s.student: s for s in handed_in.find_submissions(tmp_path, [NAME])}
+    assert "may not be read" in found["closed"].problem and "larger than 20 MB" in found["huge"].problem
+    assert found["no_folder"].problem == "the folder is empty" and all(map(handed_in.version, found.values()))
+
+
+def test_what_desktops_leave_in_a_folder_is_nobodys_work(tmp_path):
+    for name in ("__MACOSX/._a", "a/.ipynb_checkpoints/windows-checkpoint.ipynb", "a/._windows.ipynb", ".DS_Store"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "Jo Poe_7_assignsubmission_onlinetext").mkdir()
+    hand_in(tmp_path, "a", "{}"), hand_in(tmp_path, "Jo Poe_7_assignsubmission_file", "{}")
+    assert found_in(tmp_path) == {(who, NAME): ("", "windows.ipynb") for who in ("a", "Jo Poe_7")}
+
+
 def test_of_two_files_one_counts_and_the_other_says_so(tmp_path):
     for name in ("windows.ipynb", "windows (1).ipynb", "windows (2).ipynb"):
         hand_in(tmp_path, "a", "{}", name.removesuffix(".ipynb"))
@@ -777,6 +835,11 @@ def test_everybody_has_a_row(tmp_path):
     found = {s.student: s for s in handed_in.find_submissions(tmp_path / "in", [NAME], roster)}
     assert found["absent"].problem == handed_in.MISSING and found["0012345"].problem == ""
     assert found["stranger"].notice and not found["0012345"].notice
+    composed, apart = "Zo\xeb", "Zoe\u0308"
+    hand_in(tmp_path / "in", apart, "{}")
+    roster.write_text(f"student\n{composed}\n12345\n", encoding="utf-16")  # by a spreadsheet, which cut off the zeros
+    found = {s.student: s for s in handed_in.find_submissions(tmp_path / "in", [NAME], roster)}
+    assert not (found[apart].notice or found["0012345"].notice) and not {composed, "12345"} & set(found)
     roster.write_text("\n\n")
     with pytest.raises(ValueError, match="no student in the roster"):
         found_in(tmp_path / "in", roster=roster)
@@ -819,7 +882,7 @@ def test_what_editors_and_merges_do_to_a_notebook_costs_nothing(tmp_path, wrap, 
     path = hand_in(tmp_path, "a", "")
     path.write_bytes(text.encode(encoding, "ignore"))
     source = source_notebook()
-    mended, actions = preflight.repair(preflight.read(handed_in.text_in(path)), source, released())
+    mended, actions = preflight.repair(preflight.read(tables.text_in(path)), source, released())
     assert not actions and "Schön" in preflight.by_id(mended)["why"].source
     if encoding == "utf-16":
         hand_in(tmp_path / "in", "a", "")
@@ -845,14 +908,24 @@ def test_no_name_stops_a_run_or_hides_its_scores(small, tmp_path, capsys):
     arguments, *_ = small
     hand_in(tmp_path / "in", "n" * 205, answer(**RIGHT))
     hand_in(tmp_path / "in", "long", answer(**RIGHT), name="windows" + "x" * 240)
+    hand_in(tmp_path / "in", "two\nlines\x1b[2J\u202e", answer(**RIGHT))
     os.makedirs(os.fsencode(tmp_path / "in") + b"/caf\xe9")
     hand_in(Path(os.fsdecode(os.fsencode(tmp_path / "in"))), os.fsdecode(b"caf\xe9"), answer(**RIGHT))
     assert grade.main(arguments) == 0
     out = capsys.readouterr().out
     out.encode("utf-8")
     lines = [line for line in out.splitlines() if re.match(r"\[ *\d+/", line)]
-    assert len(lines) == 6 and all(re.search(r"\d/\d", line) for line in lines)
-    assert len(rows(tmp_path / "out" / "grades.csv")) == 6
+    assert len(lines) == 7 and all(re.search(r"\d/\d", line) for line in lines)
+    assert "\x1b" not in out and "\u202e" not in out
+    assert len(rows(tmp_path / "out" / "grades.csv")) == 7
+
+
+def test_a_narrow_terminal_stops_nothing(tmp_path):
+    hand_in(tmp_path / "in", "Łukasz", "")
+    command = [sys.executable, "-m", "tools.grade", tmp_path / "in", "--into", tmp_path / "out", "--isolation", "off"]
+    narrow = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    done = subprocess.run([*command, "--source", make_source(tmp_path / "source")], cwd=ROOT, env=narrow)
+    assert done.returncode == 0 and rows(tmp_path / "out" / "grades.csv")[0]["student"] == "Łukasz"
 
 
 def test_nothing_is_installed_into_the_environment(tmp_path):
@@ -953,21 +1026,31 @@ def test_days_late_cost_their_share(small, tmp_path):
     assert [(row["score"], row["deducted"]) for row in found] == [("2.4", "0.6"), ("0", "3"), ("3", "0")]
     page = (tmp_path / "out" / "feedback" / "a" / "windows.html").read_text()
     assert "2.4 of 3 points" in page and "0.6 points were deducted" in page
+    hand_in(tmp_path / "in", "007", answer(**RIGHT))
+    late.write_text("student;assignment;days\n7;windows;1,5\nnobody;windows;1\nb;windws;1\nc;other;0\n")
+    grade.main([*arguments, "--late", str(late)])
+    found = {row["student"]: row["deducted"] for row in rows(tmp_path / "out" / "grades.csv")}
+    assert found == {"007": "0.6", "a": "0", "b": "0", "c": "0"}
+    told = (tmp_path / "out" / "needs_a_human.md").read_text()
+    assert "there is no nobody, windows" in told and "there is no b, windws" in told and "c, other" not in told
     late.write_text("student,assignment,days\na,windows,soon\n")
     assert "line 2" in sentence([*arguments, "--late", late])
 
 
 def test_anonymous_names_tell_nothing_and_stay(small, tmp_path):
     arguments, _, _ = small
-    hand_in(tmp_path / "in", "distinctive-name", answer(**RIGHT))
+    for student in ("distinctive-name", "-x", "0012345"):
+        hand_in(tmp_path / "in", student, answer(**RIGHT))
     grade.main([*arguments, "--anonymous"])
     first = rows(tmp_path / "out" / "grades.csv")
+    identities = tmp_path / "out" / "identities.csv"
+    identities.write_text(identities.read_text().replace("0012345", "12345").replace(",", ";"))  # a spreadsheet did
     grade.main([*arguments, "--anonymous"])
-    assert rows(tmp_path / "out" / "grades.csv") == first and len(first) == 4
+    assert rows(tmp_path / "out" / "grades.csv") == first and len(first) == 6
     told = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "identities.csv"]
     assert not any("distinctive" in str(path) + path.read_text() for path in told)
-    known = {row["alias"]: row["student"] for row in rows(tmp_path / "out" / "identities.csv")}
-    assert {known[row["student"]] for row in first} == {"a", "b", "c", "distinctive-name"}
+    known = {row["alias"]: row["student"] for row in rows(identities)}
+    assert {known[row["student"]] for row in first} == {"a", "b", "c", "distinctive-name", "'-x", "0012345"}
 
 
 def test_other_systems_get_the_tables_that_they_import(small, tmp_path):

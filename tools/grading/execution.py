@@ -164,4 +164,4 @@ def files_beside(folder: Path | None) -> list[Path]:
     """The files that came with a submission; no notebook, no link, nothing large."""
     files = sorted(folder.iterdir()) if folder else []
     files = [file for file in files if file.is_file() and not file.is_symlink() and file.suffix != ".ipynb"]
-    return [file for file in files if file.stat().st_size < 10 * MB]
+    return [file for file in files if file.stat().st_size < 10 * MB and os.access(file, os.R_OK)]

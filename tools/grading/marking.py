@@ -7,10 +7,9 @@ from tools.grading import preflight
 from tools.grading.asking import Referee, bound_by, package_without, used_by
 from tools.grading.course import Assignment, is_graded, is_test
 from tools.grading.execution import Ending, Kernel
-from tools.grading.handed_in import MISSING, Submission, text_in
-from tools.grading.sandbox import MB, Limits
-
-LARGEST = 20 * MB  # of a submitted notebook
+from tools.grading.handed_in import MISSING, Submission
+from tools.grading.sandbox import Limits
+from tools.grading.tables import text_in
 
 
 def grade(submission: Submission, assignments: dict, limits: Limits, isolated: bool, show_hidden=False) -> dict:
@@ -21,8 +20,6 @@ def grade(submission: Submission, assignments: dict, limits: Limits, isolated: b
     record |= {"notes": [], "human": [], "max_score": assignment.max_score if assignment else 0.0, "notebook": None}
     problem = submission.problem
     try:
-        if not problem and submission.path.stat().st_size > LARGEST:
-            problem = f"the file is larger than {LARGEST // MB} MB"
         if not problem:
             submitted = preflight.read(text_in(submission.path))
             notebook, actions = preflight.repair(submitted, assignment.source, assignment.released)

@@ -28,15 +28,13 @@ def failure(request: tuple, kind="", line=0, *_) -> Exception:
     if kind == "Unsendable":
         return TypeError(f"{name} returned something else than numbers, text, lists, dicts, arrays and tables")
     if kind == "NotImplementedError":
-        return NotImplementedError(
-            f"{name} is not solved, or calls a function of the companion that grading switches off"
-        )
+        why = "it is not solved, or calls a function of the companion that is switched off while answers are graded"
+        return NotImplementedError(f"{name}: {why}")
     if kind == "NameError" and not line:
         return NameError(f"name '{name}' is not defined")
     found = getattr(builtins, str(kind), None)
-    ordinary = (
-        isinstance(found, type) and issubclass(found, Exception) and found is not StopIteration
-    )  # which ends `all`
+    ordinary = isinstance(found, type) and issubclass(found, Exception)
+    ordinary = ordinary and found is not StopIteration  # which would end a test's `all` or `map` as if nothing was left
     where = f" in line {int(line)} of the notebook's cell" if line else ""
     text = f"{name} failed{where}" if ordinary else f"{name} raised {kind if found else 'an error'}{where}"
     with contextlib.suppress(Exception):
