@@ -931,6 +931,8 @@ def test_a_narrow_terminal_stops_nothing(tmp_path):
 def test_nothing_is_installed_into_the_environment(tmp_path):
     told = sandbox.environment(tmp_path)
     assert told["PIP_NO_INDEX"] == "1" and Path(told["PIP_TARGET"]).parent == tmp_path
+    uninstall = [sys.executable, "-m", "pip", "uninstall", "-y", "no-such-package"]
+    assert "switched off" in subprocess.run(uninstall, env=told, capture_output=True, text=True).stderr
 
 
 def test_a_linked_environment_is_seen_in_isolation(tmp_path, monkeypatch):
@@ -938,6 +940,18 @@ def test_a_linked_environment_is_seen_in_isolation(tmp_path, monkeypatch):
     (tmp_path / "venv").symlink_to(tmp_path / "real")
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
     assert {tmp_path / "venv", tmp_path / "real"} <= set(sandbox.visible(ROOT))
+
+
+@alone
+def test_isolation_can_be_had_through_links_and_in_folders_with_spaces(tmp_path):
+    (tmp_path / "one").symlink_to(sys.prefix)
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    (tmp_path / "a folder").mkdir()
+    code = "from tools.grading import sandbox; print(sandbox.missing() or 'isolated')"
+    command = [tmp_path / "two" / Path(sys.executable).relative_to(sys.prefix), "-c", code]
+    told = {**os.environ, "TMPDIR": str(tmp_path / "a folder")}
+    done = subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True)
+    assert done.stdout == "isolated\n", done.stderr
 
 
 def test_files_beside_a_notebook_stand_in_for_nothing(tmp_path):
