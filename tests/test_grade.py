@@ -242,6 +242,10 @@ c.Connection.send_bytes = lambda self, *a: old(self, b'[' * 10**6)""",
             return -1
     raise StopIteration
 strongest.seen = 0""",
+    "takes_places": """import pathlib, sys
+(inside,) = [module for name, module in sys.modules.items() if name.endswith(".answers")]
+for number in range(9):
+    (pathlib.Path(inside.__file__).parents[1] / f"t{number}").mkdir()""",
     "asks": """import sys, multiprocessing.connection as c
 old = c.Connection.send_bytes
 def send(self, *a):
@@ -684,6 +688,15 @@ def grade_one(tmp_path, notebook, isolated, **limits):
     submission = handed_in.Submission("a", hand_in(tmp_path / "in", "a", notebook))
     limits = sandbox.Limits(**{"cell_seconds": 2, "seconds": 30, "memory_mb": 600, "disk_mb": 20} | limits)
     return marking.grade(submission, assignments, limits, isolated)
+
+
+def test_a_closed_folder_is_removed_and_nothing_that_a_link_shows(tmp_path):
+    inside, outside = tmp_path / "in" / "a" / "b", tmp_path / "out"
+    inside.mkdir(parents=True), outside.mkdir(mode=0o755)
+    (tmp_path / "in" / "link").symlink_to(outside)
+    inside.parent.chmod(0)
+    execution.remove(tmp_path / "in")
+    assert not (tmp_path / "in").exists() and outside.stat().st_mode & 0o777 == 0o755
 
 
 def test_without_isolation_the_limits_hold_all_the_same(tmp_path):

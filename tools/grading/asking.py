@@ -88,9 +88,11 @@ class Referee:
         if kernel.gone:
             return Ending(message=f"not run: the notebook's process {kernel.gone}")
         self.tell(str(number))
-        address = self.hear(PATIENCE).get("address")
-        if not address:
+        said = self.hear(PATIENCE)
+        if not said:
             raise RuntimeError("the process that judges has ended")
+        if not (address := said.get("address")):  # the notebook's process has taken away the place for it
+            return Ending("error", said["message"])
         address = address if isinstance(address, str) else tuple(address)
         answers = f'__import__("sys").modules["{kernel.inside}.answers"].serve({address!r}, {self.key!r})'
         answered = kernel.run(answers, seconds, remember=False)

@@ -79,7 +79,7 @@ class Kernel:
         self.guard.kill()
         self.client.stop_channels()
         self.context.destroy(linger=0)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)
 
     def listen(self, seconds: float = 5) -> None:
         """Connect to the outputs. What is published before the kernel knows of us is lost: ask it until it is heard."""
@@ -158,6 +158,15 @@ class Kernel:
             outputs[-1].text += content["text"]
         else:
             outputs.append(nbformat.v4.output_from_msg(message))
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, and what somebody has closed in it."""
+    for path, names, _ in os.walk(folder):
+        for inner in (os.path.join(path, name) for name in names):
+            if not os.path.islink(inner):
+                os.chmod(inner, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def files_beside(folder: Path | None) -> list[Path]:

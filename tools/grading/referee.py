@@ -17,6 +17,7 @@ import inspect
 import io
 import json
 import os
+import secrets
 import sys
 import textwrap
 from multiprocessing import AuthenticationError
@@ -227,14 +228,13 @@ def main() -> None:
     key, place, referee = bytes.fromhex(job["key"]), job["place"], Referee(job["cells"])
     say({"status": "ready"})
     for number in map(int, sys.stdin):
-        address = f"{place}{number}" if place else ("127.0.0.1", 0)
-        with Listener(address, authkey=key) as listener:
-            say({"address": listener.address})
-            try:
+        ending = {"status": "gone", "message": "the notebook's process did not answer", "printed": ""}
+        with contextlib.suppress(EOFError, OSError, AuthenticationError, Gone):
+            address = f"{place}{secrets.token_hex(4)}" if place else ("127.0.0.1", 0)  # where nothing can lie yet
+            with Listener(address, authkey=key) as listener:
+                say({"address": listener.address})
                 with listener.accept() as student:
                     ending = referee.test(number, student)
-            except (EOFError, OSError, AuthenticationError, Gone):
-                ending = {"status": "gone", "message": "the notebook's process did not answer", "printed": ""}
         say(ending)
 
 
