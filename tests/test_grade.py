@@ -28,6 +28,7 @@ from tools.grading import (
     asking,
     course,
     execution,
+    feedback,
     handed_in,
     ledger,
     marking,
@@ -504,6 +505,16 @@ def test_output_is_cut_and_scripts_do_not_run(graded):
     assert max(path.stat().st_size for path in graded.into.rglob("*.*")) < 200_000
     assert "<script" not in graded.page("script") and "alert(1)" in graded.page("script")
     assert "default-src &#x27;none&#x27;" in graded.page("script") or "default-src 'none'" in graded.page("script")
+
+
+def test_what_a_converter_cannot_show_in_time_stops_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(feedback, "PATIENCE", 1)
+    deep = nbformat.v4.new_output("display_data", data={"text/html": "<div>" * 100_000})
+    notebook = new_notebook(cells=[new_code_cell("1", outputs=[deep])])
+    record = {"student": "a", "assignment": NAME, "cells": [], "notes": [], "max_score": 1.0, "notebook": notebook}
+    ledger.write_page(tmp_path, record | {"key": "", "file": "windows.ipynb"}, {}, 0)
+    page = (tmp_path / "feedback" / "a" / "windows.html").read_text()
+    assert "cannot be shown (TimeoutError)" in page and "0 of 1 points" in page
 
 
 def test_nothing_of_a_run_is_left(graded):

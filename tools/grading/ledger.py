@@ -215,7 +215,8 @@ def write_page(into: Path, record: dict, scores: dict, deducted: float) -> None:
     except OSError:
         pass
     try:
-        page = feedback.page(record, scores, deducted)
+        with feedback.within(feedback.PATIENCE):
+            page = feedback.page(record, scores, deducted)
     except Exception as error:  # the converter met something that it cannot show
         notes = [*record["notes"], f"The notebook cannot be shown ({type(error).__name__})."]
         page = feedback.page(record | {"notebook": None, "notes": notes}, scores, deducted)
