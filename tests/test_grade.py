@@ -223,7 +223,11 @@ strongest = lambda x: Equal(0)""",
     "harness": """import sys
 for name, module in list(sys.modules.items()):
     if name.endswith(".wire"):
-        module.pack = lambda *a: b'["list", "value", true, null]\\0'""",
+        module.pack = lambda *a: b'["list", "value", true]\\0'""",
+    "gibberish": """import sys
+for name, module in list(sys.modules.items()):
+    if name.endswith(".wire"):
+        module.pack = lambda *a: b'["list", "value"]\\0'""",
     "replies": """import multiprocessing.connection as c
 c.Connection.send_bytes = lambda self, *a: None""",
     "floods": """import multiprocessing.connection as c
@@ -237,7 +241,7 @@ c.Connection.send_bytes = lambda self, *a: old(self, b'[' * 10**6)""",
     "stops_iterations": """def strongest(x):
     if min(x) > 0 and len(x) == 3:
         return 5
-    if x == [-3, -1]:
+    if x[0] < 0:
         strongest.seen = strongest.seen + 1
         if strongest.seen == 1:
             return -1
