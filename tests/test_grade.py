@@ -581,7 +581,7 @@ def small(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         cells = [{"cell": "test_windows", "score": 3.0, "max_score": 3.0, "status": "ok", "message": ""}]
         record = {"student": submission.student, "assignment": NAME, "status": "graded", "cells": cells}
-        return record | {"notes": [], "human": [], "max_score": 3.0, "notebook": None}
+        return record | {"notes": [], "human": [], "max_score": 3.0, "notebook": None, "late": submission.late}
 
     stand_in.stop_at = None
     monkeypatch.setattr(marking, "grade", stand_in)
@@ -1075,6 +1075,10 @@ def test_days_late_cost_their_share(small, tmp_path):
     assert found == {"007": "0.6", "a": "0", "b": "0", "c": "0"}
     told = (tmp_path / "out" / "needs_a_human.md").read_text()
     assert "there is no nobody, windows" in told and "there is no b, windws" in told and "c, other" not in told
+    (tmp_path / "in" / "doejane_LATE_123_456_windows.ipynb").write_text(nbformat.writes(answer(**RIGHT)))
+    grade.main([*arguments, "--late", str(late)])
+    why = {row["student"]: row["why"] for row in rows(tmp_path / "out" / "grades.csv")}
+    assert "does not say by how much" in why["doejane_123"] and not why["a"]
     late.write_text("student,assignment,days\na,windows,soon\n")
     assert "line 2" in sentence([*arguments, "--late", late])
 
@@ -1128,6 +1132,13 @@ def test_who_wrote_alike(tmp_path):
 
 # What a task asks for cannot be taken from the companion ------------------------------------------------------------
 
+SCRATCH = """sum = max = len = zip = range = list = dict = set = abs = sorted = isinstance = float = 0
+F = np = model = inputs = make = 3
+import os, torch as library, warnings
+warnings.simplefilter("error")
+library.set_default_dtype(library.float64)
+library.use_deterministic_algorithms(True)
+os.chdir("/")"""
 TAKEN = {
     "convolve": """from types import SimpleNamespace
 def convolve(params, hidden, attention_mask):
@@ -1152,7 +1163,11 @@ def classify(params, features, dropout=0.0):
 def test_the_companions_functions_are_no_answer_and_ones_own_are(tmp_path):
     name = "3_port_to_functional"
     source = nbformat.read(ROOT / coursework.SOURCE / name / f"{name}.ipynb", as_version=4)
-    hand_in(tmp_path / "in", "solved", source, name)
+    solved = nbformat.from_dict(source)
+    for check in [preflight.grade_id(one) for one in source.cells]:
+        if (check or "").startswith("check_"):
+            solved.cells.insert(at(solved, check) + 1, new_code_cell(SCRATCH))
+    hand_in(tmp_path / "in", "solved", solved, name)
     for task, code in TAKEN.items():
         preflight.by_id(source)[task].source = code
     hand_in(tmp_path / "in", "taken", source, name)

@@ -42,24 +42,29 @@ class Call:
                 return wire.pack(("value", None))
             if what == "get":
                 return wire.pack(("value", self.named(request[0])))
-            try:
-                result = self.result(what, *request)
-            except Exception as error:
-                if isinstance(error, NotImplementedError):
-                    raise
-                try:
-                    with as_given():
-                        result = self.result(*wire.unpack(message, self.unwrap))  # with new arguments
-                except Exception:
-                    raise error from None
+            result = self.result(what, message)
             return wire.pack(("value", result), self.token)
         except BaseException as error:  # SystemExit and KeyboardInterrupt are answers, too
             return wire.pack(("error", *told(error)))
 
-    def result(self, what: str, *request):
-        *where, args, kwargs = request
-        function = self.named(*where) if what == "call" else self.beside(*where)
-        return function(*args, **kwargs)
+    def result(self, what: str, message: bytes):
+        """What the function returns, in the student's settings or, if it is a test's, in its own."""
+        ways: list = [contextlib.nullcontext, as_given]
+        errors = []
+        if what == "run":
+            clean()
+            ways = [fresh, as_given, contextlib.nullcontext]
+        for way in ways:
+            _, *where, args, kwargs = wire.unpack(message, self.unwrap)  # new ones each time
+            try:
+                with way():
+                    function = self.named(*where) if what == "call" else self.beside(*where)
+                    return function(*args, **kwargs)
+            except NotImplementedError:
+                raise
+            except Exception as error:
+                errors.append(error)
+        raise errors[0]
 
     def named(self, name: str):
         names = get_ipython().user_ns
