@@ -11,6 +11,20 @@ from tools import coursework
 
 # (assignment, task, what a student might write, tests that fail): it passes the task's other tests.
 NAIVE = [
+    (
+        1,
+        "convolve",  # true or false: the right answer must not take on their type
+        "maps = []\n"
+        "for weight, bias in convs:\n"
+        "    text = np.pad(hidden * attention_mask[..., None], ((0, 0), (0, 5), (0, 0)))\n"
+        "    width = max(hidden.shape[1], 5) - weight.shape[-1] + 1\n"
+        "    found = np.stack([all_filters(one, weight, bias)[:width] for one in text])\n"
+        "    inside = np.pad(attention_mask, ((0, 0), (0, 5)))[:, weight.shape[-1] - 1 :][:, :width, None].copy()\n"
+        "    inside[:, 0] = 1\n"
+        "    maps.append(found * inside > 0)\n"
+        "return maps",
+        "check_convolve hidden_convolve_full hidden_convolve_padding hidden_convolve_short",
+    ),
     (1, "window_score", "return (window * kernel).sum()", "check_window_score hidden_window_score"),
     (1, "window_score", "return 1.0", "hidden_window_score"),
     (1, "window_score", "return (window * kernel + bias).sum()", "check_window_score hidden_window_score"),
@@ -73,6 +87,16 @@ NAIVE = [
         "padded = {name: F.pad(inputs[name], (0, extra)) for name in ('input_ids', 'attention_mask')}\n"
         "return (model(**padded).logits - model(**inputs).logits).max()",
         "hidden_leak_batches hidden_leak_inputs",
+    ),
+    (
+        2,
+        "leak",  # leaves other inputs behind
+        "padded = {name: F.pad(inputs[name], (0, extra)) for name in ('input_ids', 'attention_mask')}\n"
+        "change = (model(**padded).logits - model(**inputs).logits).abs().max()\n"
+        "if hasattr(model, 'asked'):\n"
+        "    inputs['attention_mask'][:] = 1\n"
+        "return change",
+        "hidden_leak_inputs",
     ),
     (
         2,

@@ -24,7 +24,20 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tools import coursework, grade
-from tools.grading import asking, course, execution, handed_in, ledger, marking, preflight, reports, sandbox
+from tools.grading import (
+    asking,
+    course,
+    execution,
+    feedback,
+    handed_in,
+    ledger,
+    marking,
+    preflight,
+    reports,
+    sandbox,
+    sentences,
+    tables,
+)
 from tools.grading.inside import wire
 
 ROOT = Path(__file__).parent.parent
@@ -47,11 +60,13 @@ WHY = "### BEGIN SOLUTION\nIt tells that the pattern is there.\n### END SOLUTION
 TEST_WINDOWS = """assert windows([1, 2, 3], 2) is not None, "windows returns nothing"
 np.testing.assert_allclose(windows([1, 2, 3], 2), [3, 5])
 ### BEGIN HIDDEN TESTS
-np.testing.assert_allclose(windows([1, 0, 4, 4], 3), [5, 8], err_msg="a longer window")
+x = [1, 0, 4, 4]
+np.testing.assert_allclose(windows(x, 3), [sum(x[:3]), sum(x[1:])], err_msg="a longer window")
 ### END HIDDEN TESTS"""
 TEST_STRONGEST = """assert strongest([1, 5, 2]) == 5, "5 is the strongest of 1, 5, 2"
 ### BEGIN HIDDEN TESTS
 assert strongest([-3, -1]) == -1, "not every number is above 0"
+assert all(map(lambda x: strongest(x) == max(x), ([-3, -1], [7, 2])))
 ### END HIDDEN TESTS"""
 
 
@@ -177,7 +192,7 @@ def strongest(x):
 # Each begins with answers that are worth nothing, and has to stay there.
 NOTHING = {
     "windows": "def windows(x, k):\n    return np.zeros(len(x) - k + 1)",
-    "strongest": "def strongest(x):\n    return 0",
+    "strongest": "if 'strongest' not in globals():\n    def strongest(x):\n        return 0",
 }
 ZEROS = """class Equal(np.ndarray):
     __eq__ = __ne__ = __lt__ = __le__ = lambda *_: True
@@ -208,12 +223,34 @@ strongest = lambda x: Equal(0)""",
     "harness": """import sys
 for name, module in list(sys.modules.items()):
     if name.endswith(".wire"):
-        module.pack = lambda *a: b'["list", "value", true, null]\\0'""",
+        module.pack = lambda *a: b'["list", "value", true]\\0'""",
+    "gibberish": """import sys
+for name, module in list(sys.modules.items()):
+    if name.endswith(".wire"):
+        module.pack = lambda *a: b'["list", "value"]\\0'""",
     "replies": """import multiprocessing.connection as c
 c.Connection.send_bytes = lambda self, *a: None""",
     "floods": """import multiprocessing.connection as c
 old = c.Connection.send_bytes
 c.Connection.send_bytes = lambda self, *a: old(self, b'[' * 10**6)""",
+    "changes_arguments": """def windows(x, k):
+    if len(x) == 3:
+        return [3, 5]
+    x[:] = [0] * len(x)
+    return [0] * (len(x) - k + 1)""",
+    "stops_iterations": """def strongest(x):
+    if min(x) > 0 and len(x) == 3:
+        return 5
+    if x[0] < 0:
+        strongest.seen = strongest.seen + 1
+        if strongest.seen == 1:
+            return -1
+    raise StopIteration
+strongest.seen = 0""",
+    "takes_places": """import pathlib, sys
+(inside,) = [module for name, module in sys.modules.items() if name.endswith(".answers")]
+for number in range(9):
+    (pathlib.Path(inside.__file__).parents[1] / f"t{number}").mkdir()""",
     "asks": """import sys, multiprocessing.connection as c
 old = c.Connection.send_bytes
 def send(self, *a):
@@ -234,11 +271,15 @@ FLAGGED = {"replies": "neither answered nor hung up"}
 # Names that a student may choose, and looks that a student may take.
 HONEST = {
     "sum": "sum = 0\nzip = print\nlen_ = len",
-    "max": "values = sorted([3, 1])\nmin = values[0]\nabs = 1",
+    "max": "values = sorted([3, 1])\nmax = values[0]\nlist = dict = str = type = id = input = len = abs = print = 1",
+    "np": "np = 3",
+    "random": "np.random.seed(0)\nimport random\nrandom.seed(0)\nimport os\nos.chdir('/')",
+    "strict": "import warnings\nwarnings.simplefilter('error')\nnp.seterr(all='raise')",
+    "silent": "import os, sys\nsys.stdout = sys.stderr = open(os.devnull, 'w')\nsys.path.clear()",
     "np_relu": "np.relu = relu = lambda x: np.maximum(x, 0)",
     "looks": "import inspect\nprint(inspect.getsource(windows))\nprint(In[1:])",
     "imports": "import numpy as np\nimport numpy\nassert_allclose = np.testing.assert_allclose",
-    "settings": "%precision 3\n%xmode Plain\nget_ipython().ast_node_interactivity = 'all'\n%time 1",
+    "settings": "%precision 3\n%xmode Plain\nget_ipython().ast_node_interactivity = 'all'\n%time 1\n!pip list\nexit()",
     "names": "given = answers = referee = kernel = serve = wire = remote = expected = found = check_close = None",
 }
 WARNS = "import warnings\ndef strongest(x):\n    warnings.warn('slow')\n    return max(x)"
@@ -404,7 +445,7 @@ def test_each_gets_its_score_its_feedback_and_its_word(graded, student):
     assert f"{points} of 9 points" in page
     text = re.sub("<[^>]+>", "", page) + (graded.into / "records" / student / f"{NAME}.ipynb.json").read_text()
     text += "".join(decoded(word) for word in re.findall(r"[\w+/=]{24,}", text))
-    for secret in ("[1, 0, 4, 4]", "[-3, -1]", "[5, 8], err_msg"):  # of the hidden tests
+    for secret in ("[1, 0, 4, 4]", "[-3, -1]", "sum(x[1:])"):  # of the hidden tests
         assert secret not in text and secret[::-1] not in text
 
 
@@ -470,6 +511,16 @@ def test_output_is_cut_and_scripts_do_not_run(graded):
     assert "default-src &#x27;none&#x27;" in graded.page("script") or "default-src 'none'" in graded.page("script")
 
 
+def test_what_a_converter_cannot_show_in_time_stops_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(feedback, "PATIENCE", 1)
+    deep = nbformat.v4.new_output("display_data", data={"text/html": "<div>" * 100_000})
+    notebook = new_notebook(cells=[new_code_cell("1", outputs=[deep])])
+    record = {"student": "a", "assignment": NAME, "cells": [], "notes": [], "max_score": 1.0, "notebook": notebook}
+    ledger.write_page(tmp_path, record | {"key": "", "file": "windows.ipynb"}, {}, 0)
+    page = (tmp_path / "feedback" / "a" / "windows.html").read_text()
+    assert "cannot be shown (TimeoutError)" in page and "0 of 1 points" in page
+
+
 def test_nothing_of_a_run_is_left(graded):
     commands = []
     for process in psutil.process_iter():
@@ -530,7 +581,7 @@ def small(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         cells = [{"cell": "test_windows", "score": 3.0, "max_score": 3.0, "status": "ok", "message": ""}]
         record = {"student": submission.student, "assignment": NAME, "status": "graded", "cells": cells}
-        return record | {"notes": [], "human": [], "max_score": 3.0, "notebook": None}
+        return record | {"notes": [], "human": [], "max_score": 3.0, "notebook": None, "late": submission.late}
 
     stand_in.stop_at = None
     monkeypatch.setattr(marking, "grade", stand_in)
@@ -654,6 +705,15 @@ def grade_one(tmp_path, notebook, isolated, **limits):
     return marking.grade(submission, assignments, limits, isolated)
 
 
+def test_a_closed_folder_is_removed_and_nothing_that_a_link_shows(tmp_path):
+    inside, outside = tmp_path / "in" / "a" / "b", tmp_path / "out"
+    inside.mkdir(parents=True), outside.mkdir(mode=0o755)
+    (tmp_path / "in" / "link").symlink_to(outside)
+    inside.parent.chmod(0)
+    execution.remove(tmp_path / "in")
+    assert not (tmp_path / "in").exists() and outside.stat().st_mode & 0o777 == 0o755
+
+
 def test_without_isolation_the_limits_hold_all_the_same(tmp_path):
     fill = f"import os\ndata = os.urandom(2 * 10**8)\nos.fork(), os.fork()\n{DEAF}"  # each for itself has enough
     record = grade_one(tmp_path, before(fill), isolated=False, cell_seconds=10)
@@ -698,7 +758,14 @@ def test_what_failed_on_our_side_is_tried_again(small, monkeypatch):
 
 
 def test_a_spreadsheet_runs_nothing_that_a_student_wrote():
-    assert ledger.table(["message"], [["=HYPERLINK(1)"]]) == "message\n'=HYPERLINK(1)\n"
+    assert tables.table(["message"], [["=HYPERLINK(1)"]]) == "message\n'=HYPERLINK(1)\n"
+    assert tables.table(["a"], [["-1+cmd|' /C calc'!A0"], ["-"]]) == "a\n'-1+cmd|' /C calc'!A0\n-\n"
+
+
+def test_a_file_that_is_no_table_is_told_in_a_sentence(tmp_path):
+    (tmp_path / "manual.csv").write_text('a,b\n"' + "x" * 200_000)
+    with pytest.raises(ValueError, match=r"manual\.csv is not a table: field larger"):
+        ledger.read_manual(tmp_path)
 
 
 # Files, as they come ------------------------------------------------------------
@@ -732,6 +799,45 @@ def test_a_name_that_software_changed_is_understood(tmp_path, name):
     assert found_in(tmp_path) == {("a", NAME): ("", path.name)}
 
 
+def test_nobody_has_two_rows_for_one_assignment(tmp_path):
+    """Whatever else has the assignment's name: in another folder, in capitals, as a PDF, handed in again."""
+    hand_in(tmp_path, "a", "{}"), hand_in(tmp_path, "a", "{}", "windows/windows"), hand_in(tmp_path, "b", "{}")
+    for name in ("a/windows.IPYNB", "b/windows.pdf", "c_1_456_windows.ipynb", "c_1_789_windows-1.ipynb"):
+        (tmp_path / name).write_text("{}")
+    found = handed_in.find_submissions(tmp_path, [NAME])
+    counts = [(s.student, s.path.name) for s in found if s.assignment == NAME]
+    assert counts == [("a", "windows.ipynb"), ("b", "windows.ipynb"), ("c_1", "c_1_789_windows-1.ipynb")]
+    assert not any(s.problem for s in found if s.assignment == NAME) and len(found) == 6
+    assert len({(s.student, s.file) for s in found}) == 6
+
+
+def test_a_file_that_cannot_be_read_stops_nothing(tmp_path, monkeypatch):
+    closed, huge = hand_in(tmp_path, "closed", "{}"), hand_in(tmp_path, "huge", "{}")
+    os.truncate(huge, 10**12)
+    hand_in(tmp_path, "no_folder", "{}")
+    access, iterdir = os.access, Path.iterdir
+
+    def listed(folder):
+        if folder.name == "no_folder":
+            raise PermissionError(folder)
+        return iterdir(folder)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: path != closed and access(path, mode))
+    monkeypatch.setattr(Path, "iterdir", listed)
+    found = {s.student: s for s in handed_in.find_submissions(tmp_path, [NAME])}
+    assert "may not be read" in found["closed"].problem and "larger than 20 MB" in found["huge"].problem
+    assert found["no_folder"].problem == "the folder is empty" and all(map(handed_in.version, found.values()))
+
+
+def test_what_desktops_leave_in_a_folder_is_nobodys_work(tmp_path):
+    for name in ("__MACOSX/._a", "a/.ipynb_checkpoints/windows-checkpoint.ipynb", "a/._windows.ipynb", ".DS_Store"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "Jo Poe_7_assignsubmission_onlinetext").mkdir()
+    hand_in(tmp_path, "a", "{}"), hand_in(tmp_path, "Jo Poe_7_assignsubmission_file", "{}")
+    assert found_in(tmp_path) == {(who, NAME): ("", "windows.ipynb") for who in ("a", "Jo Poe_7")}
+
+
 def test_of_two_files_one_counts_and_the_other_says_so(tmp_path):
     for name in ("windows.ipynb", "windows (1).ipynb", "windows (2).ipynb"):
         hand_in(tmp_path, "a", "{}", name.removesuffix(".ipynb"))
@@ -757,6 +863,11 @@ def test_everybody_has_a_row(tmp_path):
     found = {s.student: s for s in handed_in.find_submissions(tmp_path / "in", [NAME], roster)}
     assert found["absent"].problem == handed_in.MISSING and found["0012345"].problem == ""
     assert found["stranger"].notice and not found["0012345"].notice
+    composed, apart = "Zo\xeb", "Zoe\u0308"
+    hand_in(tmp_path / "in", apart, "{}")
+    roster.write_text(f"student\n{composed}\n12345\n", encoding="utf-16")  # by a spreadsheet, which cut off the zeros
+    found = {s.student: s for s in handed_in.find_submissions(tmp_path / "in", [NAME], roster)}
+    assert not (found[apart].notice or found["0012345"].notice) and not {composed, "12345"} & set(found)
     roster.write_text("\n\n")
     with pytest.raises(ValueError, match="no student in the roster"):
         found_in(tmp_path / "in", roster=roster)
@@ -786,11 +897,24 @@ def test_flat_exports_of_canvas_and_moodle_are_read_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrap", ["\ufeff{}", "{}\n>>>>>>> theirs\n", "<<<<<<< HEAD\n{}\n=======\n>>>>>>> main", "{}\r\n"]
+    "wrap, encoding",
+    [
+        ("{}\n>>>>>>> theirs\n", "utf-8-sig"),
+        ("<<<<<<< HEAD\r\n{}\r\n=======\r\n>>>>>>> main\r\n", "utf-16"),
+        ("\ufeff{}\r\n", "cp1252"),
+    ],
 )
-def test_what_editors_and_merges_leave_around_a_notebook_costs_nothing(tmp_path, wrap):
-    text = wrap.replace("{}", nbformat.writes(answer(**RIGHT)))
-    assert ledger.automatic(grade_one(tmp_path, text, isolated=False)) == 5
+def test_what_editors_and_merges_do_to_a_notebook_costs_nothing(tmp_path, wrap, encoding):
+    notebook = nbformat.writes(before("s = 'LONE'", why="Schön,\x85 a line\u2028more."))
+    text = wrap.replace("{}", notebook.replace("LONE", "\\ud83d"))  # half an emoji
+    path = hand_in(tmp_path, "a", "")
+    path.write_bytes(text.encode(encoding, "ignore"))
+    source = source_notebook()
+    mended, actions = preflight.repair(preflight.read(tables.text_in(path)), source, released())
+    assert not actions and "Schön" in preflight.by_id(mended)["why"].source
+    if encoding == "utf-16":
+        hand_in(tmp_path / "in", "a", "")
+        assert ledger.automatic(grade_one(tmp_path, nbformat.writes(mended), isolated=False)) == 5
 
 
 def test_a_notebook_that_cannot_be_read_can_be_given_points_by_hand(small, tmp_path, monkeypatch, capsys):
@@ -812,19 +936,31 @@ def test_no_name_stops_a_run_or_hides_its_scores(small, tmp_path, capsys):
     arguments, *_ = small
     hand_in(tmp_path / "in", "n" * 205, answer(**RIGHT))
     hand_in(tmp_path / "in", "long", answer(**RIGHT), name="windows" + "x" * 240)
+    hand_in(tmp_path / "in", "two\nlines\x1b[2J\u202e", answer(**RIGHT))
     os.makedirs(os.fsencode(tmp_path / "in") + b"/caf\xe9")
     hand_in(Path(os.fsdecode(os.fsencode(tmp_path / "in"))), os.fsdecode(b"caf\xe9"), answer(**RIGHT))
     assert grade.main(arguments) == 0
     out = capsys.readouterr().out
     out.encode("utf-8")
     lines = [line for line in out.splitlines() if re.match(r"\[ *\d+/", line)]
-    assert len(lines) == 6 and all(re.search(r"\d/\d", line) for line in lines)
-    assert len(rows(tmp_path / "out" / "grades.csv")) == 6
+    assert len(lines) == 7 and all(re.search(r"\d/\d", line) for line in lines)
+    assert "\x1b" not in out and "\u202e" not in out
+    assert len(rows(tmp_path / "out" / "grades.csv")) == 7
+
+
+def test_a_narrow_terminal_stops_nothing(tmp_path):
+    hand_in(tmp_path / "in", "Łukasz", "")
+    command = [sys.executable, "-m", "tools.grade", tmp_path / "in", "--into", tmp_path / "out", "--isolation", "off"]
+    narrow = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    done = subprocess.run([*command, "--source", make_source(tmp_path / "source")], cwd=ROOT, env=narrow)
+    assert done.returncode == 0 and rows(tmp_path / "out" / "grades.csv")[0]["student"] == "Łukasz"
 
 
 def test_nothing_is_installed_into_the_environment(tmp_path):
     told = sandbox.environment(tmp_path)
     assert told["PIP_NO_INDEX"] == "1" and Path(told["PIP_TARGET"]).parent == tmp_path
+    uninstall = [sys.executable, "-m", "pip", "uninstall", "-y", "no-such-package"]
+    assert "switched off" in subprocess.run(uninstall, env=told, capture_output=True, text=True).stderr
 
 
 def test_a_linked_environment_is_seen_in_isolation(tmp_path, monkeypatch):
@@ -832,6 +968,18 @@ def test_a_linked_environment_is_seen_in_isolation(tmp_path, monkeypatch):
     (tmp_path / "venv").symlink_to(tmp_path / "real")
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
     assert {tmp_path / "venv", tmp_path / "real"} <= set(sandbox.visible(ROOT))
+
+
+@alone
+def test_isolation_can_be_had_through_links_and_in_folders_with_spaces(tmp_path):
+    (tmp_path / "one").symlink_to(sys.prefix)
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    (tmp_path / "a folder").mkdir()
+    code = "from tools.grading import sandbox; print(sandbox.missing() or 'isolated')"
+    command = [tmp_path / "two" / Path(sys.executable).relative_to(sys.prefix), "-c", code]
+    told = {**os.environ, "TMPDIR": str(tmp_path / "a folder")}
+    done = subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True)
+    assert done.stdout == "isolated\n", done.stderr
 
 
 def test_files_beside_a_notebook_stand_in_for_nothing(tmp_path):
@@ -920,21 +1068,35 @@ def test_days_late_cost_their_share(small, tmp_path):
     assert [(row["score"], row["deducted"]) for row in found] == [("2.4", "0.6"), ("0", "3"), ("3", "0")]
     page = (tmp_path / "out" / "feedback" / "a" / "windows.html").read_text()
     assert "2.4 of 3 points" in page and "0.6 points were deducted" in page
+    hand_in(tmp_path / "in", "007", answer(**RIGHT))
+    late.write_text("student;assignment;days\n7;windows;1,5\nnobody;windows;1\nb;windws;1\nc;other;0\n")
+    grade.main([*arguments, "--late", str(late)])
+    found = {row["student"]: row["deducted"] for row in rows(tmp_path / "out" / "grades.csv")}
+    assert found == {"007": "0.6", "a": "0", "b": "0", "c": "0"}
+    told = (tmp_path / "out" / "needs_a_human.md").read_text()
+    assert "there is no nobody, windows" in told and "there is no b, windws" in told and "c, other" not in told
+    (tmp_path / "in" / "doejane_LATE_123_456_windows.ipynb").write_text(nbformat.writes(answer(**RIGHT)))
+    grade.main([*arguments, "--late", str(late)])
+    why = {row["student"]: row["why"] for row in rows(tmp_path / "out" / "grades.csv")}
+    assert "does not say by how much" in why["doejane_123"] and not why["a"]
     late.write_text("student,assignment,days\na,windows,soon\n")
     assert "line 2" in sentence([*arguments, "--late", late])
 
 
 def test_anonymous_names_tell_nothing_and_stay(small, tmp_path):
     arguments, _, _ = small
-    hand_in(tmp_path / "in", "distinctive-name", answer(**RIGHT))
+    for student in ("distinctive-name", "-x", "0012345"):
+        hand_in(tmp_path / "in", student, answer(**RIGHT))
     grade.main([*arguments, "--anonymous"])
     first = rows(tmp_path / "out" / "grades.csv")
+    identities = tmp_path / "out" / "identities.csv"
+    identities.write_text(identities.read_text().replace("0012345", "12345").replace(",", ";"))  # a spreadsheet did
     grade.main([*arguments, "--anonymous"])
-    assert rows(tmp_path / "out" / "grades.csv") == first and len(first) == 4
+    assert rows(tmp_path / "out" / "grades.csv") == first and len(first) == 6
     told = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "identities.csv"]
     assert not any("distinctive" in str(path) + path.read_text() for path in told)
-    known = {row["alias"]: row["student"] for row in rows(tmp_path / "out" / "identities.csv")}
-    assert {known[row["student"]] for row in first} == {"a", "b", "c", "distinctive-name"}
+    known = {row["alias"]: row["student"] for row in rows(identities)}
+    assert {known[row["student"]] for row in first} == {"a", "b", "c", "distinctive-name", "'-x", "0012345"}
 
 
 def test_other_systems_get_the_tables_that_they_import(small, tmp_path):
@@ -970,6 +1132,13 @@ def test_who_wrote_alike(tmp_path):
 
 # What a task asks for cannot be taken from the companion ------------------------------------------------------------
 
+SCRATCH = """sum = max = len = zip = range = list = dict = set = abs = sorted = isinstance = float = 0
+F = np = model = inputs = make = 3
+import os, torch as library, warnings
+warnings.simplefilter("error")
+library.set_default_dtype(library.float64)
+library.use_deterministic_algorithms(True)
+os.chdir("/")"""
 TAKEN = {
     "convolve": """from types import SimpleNamespace
 def convolve(params, hidden, attention_mask):
@@ -994,7 +1163,11 @@ def classify(params, features, dropout=0.0):
 def test_the_companions_functions_are_no_answer_and_ones_own_are(tmp_path):
     name = "3_port_to_functional"
     source = nbformat.read(ROOT / coursework.SOURCE / name / f"{name}.ipynb", as_version=4)
-    hand_in(tmp_path / "in", "solved", source, name)
+    solved = nbformat.from_dict(source)
+    for check in [preflight.grade_id(one) for one in source.cells]:
+        if (check or "").startswith("check_"):
+            solved.cells.insert(at(solved, check) + 1, new_code_cell(SCRATCH))
+    hand_in(tmp_path / "in", "solved", solved, name)
     for task, code in TAKEN.items():
         preflight.by_id(source)[task].source = code
     hand_in(tmp_path / "in", "taken", source, name)
@@ -1007,17 +1180,40 @@ def test_the_companions_functions_are_no_answer_and_ones_own_are(tmp_path):
     assert asked == {"check_parameters", "hidden_parameters", "check_gradients", "hidden_gradients"}
 
 
+def switched_off(path):
+    """{function: does it do nothing?} of a module of the package that answers may import."""
+    functions = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.FunctionDef)]
+    return {function.name: isinstance(function.body[0], ast.Raise) for function in functions}
+
+
 def test_the_package_that_answers_may_import_lacks_what_is_asked():
     for path in coursework.sources():
-        assignments = course.load_assignments(path.parent.parent)
-        tasks = asking.bound_by(assignments[path.stem])
-        folder = asking.package_without(tasks) / "companion"
-        for module in folder.glob("*.py"):
-            for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.FunctionDef) and node.name in tasks:
-                    assert isinstance(node.body[0], ast.Raise), (module, node.name)
-        assert ("raise ImportError" in (folder / "keras_functional.py").read_text()) == bool(tasks & asking.STEPS)
-        assert (folder / "assets").is_dir()
+        assignment = course.load_assignments(path.parent.parent)[path.stem]
+        tasks, used = asking.bound_by(assignment), asking.used_by(assignment)
+        folder = asking.package_without(tasks, used)
+        for name, module in asking.MODULES.items():
+            off = switched_off(folder / module.relative_to(ROOT))
+            assert all(off.values()) or name in used, (path.stem, name)
+            assert all(off[task] for task in tasks & set(off)), (path.stem, name)
+        assert not all(switched_off(folder / "companion" / "display.py").values())  # each assignment needs it
+        assert (folder / "companion" / "assets").is_dir()
+
+
+def test_the_modules_that_a_cell_uses_are_found_among_magics():
+    code = "if True:\n    %pip install x\n!ls\nfrom companion import display, checks\nimport companion.tasks.data as d"
+    found = {"companion", "companion.display", "companion.checks", "companion.tasks", "companion.tasks.data"}
+    assert asking.imported(code) == found
+
+
+def test_a_tagger_is_not_to_be_had_from_the_companion():
+    """Functions of the task's names, and others that do the same, lie in modules that the assignment does not use."""
+    assignment = course.load_assignments(ROOT / coursework.SOURCE)["5_a_tagger"]
+    folder = asking.package_without(asking.bound_by(assignment), asking.used_by(assignment))
+    calls = 'spans(["B-a"])', "encode([], [], None, [])", "span_counts([], [])"
+    code = "from companion.tasks.tagging import encode, span_counts, spans\n"
+    code += "".join(f"try: {call}\nexcept NotImplementedError: print('off')\n" for call in calls)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.stdout.split() == ["off"] * 3, done.stderr
 
 
 # What goes from one process to the other ------------------------------------------------------------
@@ -1062,6 +1258,14 @@ def test_whatever_comes_it_is_a_value_or_refused(message):
 def test_a_message_that_is_none_is_refused(message):
     with pytest.raises(wire.Unsendable):
         print(wire.unpack(message))
+
+
+def test_a_sentence_repeats_little_of_what_the_students_process_said():
+    """Neither its texts, nor short ones in a list, nor a long row of numbers; the test's own words stay."""
+    said = sentences.of(AssertionError("'a' and ['a', 'b [1, 0', 'b']"), "assert 'a'", {"a", "b [1, 0", "b"})
+    assert said == "AssertionError: 'a' and ['a', ..., ...]"
+    assert "4, 4" not in sentences.of(AssertionError("not {1, 0, 4, 4}"), "", {"{1, 0, 4, 4}"})
+    assert len(sentences.of(AssertionError(str(list(range(9999)))), "", set())) == sentences.LONGEST <= 500
 
 
 def test_only_plain_values_are_sent():

@@ -8,6 +8,7 @@ and a page of feedback. A second run grades what has changed. See notebooks/cour
 
 import argparse
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import nbgrader
 
-from tools.grading import course, handed_in, ledger, marking, reports, sandbox
+from tools.grading import course, handed_in, ledger, marking, reports, sandbox, tables
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "notebooks" / "coursework" / "source"
@@ -60,6 +61,10 @@ def grade_all(folder: Path, into: Path, source: Path, limits: sandbox.Limits, op
     code = course.digest(*(path.read_bytes() for path in CODE), nbgrader.__version__.encode())
     setting = f"{code} {limits} {options.isolated} {options.show_hidden}".encode()
 
+    def named(who: str) -> str:
+        who = tables.meant(who, people)
+        return people.get(who, who)
+
     def record_of(submission: handed_in.Submission) -> tuple[dict, str]:
         """The record, and how long it took."""
         known, student = assignments.get(submission.assignment), people[submission.student]
@@ -89,7 +94,7 @@ def grade_all(folder: Path, into: Path, source: Path, limits: sandbox.Limits, op
             print(f"[{number:3}/{len(submissions)}] {name:{width}}  {score:>8}  {took:>9}{human}"[:200], flush=True)
     finally:
         done = [records[at] for at in sorted(records)]
-        penalties = ledger.Late({(people.get(who, who), name): days for (who, name), days in late.items()}, options)
+        penalties = ledger.Late({(named(who), name): days for (who, name), days in late.items()}, options)
         human, totals = ledger.write_tables(into, done, options.isolated, len(done) == len(submissions), penalties)
     real = {
         (who, name): totals[people[who], name] for who in people for _, name in totals if (people[who], name) in totals
@@ -144,6 +149,9 @@ def parse(argv=None) -> argparse.Namespace:
 
 def main(argv=None) -> int:
     args = parse(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no student's name stops a run on a narrow terminal
+            stream.reconfigure(errors="replace")
     limits = sandbox.Limits(**{f.name: getattr(args, f.name) for f in dataclasses.fields(sandbox.Limits)})
     if bad := [name for name, value in dataclasses.asdict(limits).items() if value <= 0]:
         raise SystemExit(f"Limits are above 0: {', '.join(bad)}.")

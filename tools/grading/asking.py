@@ -21,19 +21,24 @@ from nbgrader import utils
 from tools.grading import preflight
 from tools.grading.course import Assignment, is_test
 from tools.grading.execution import Ending, Kernel
-from tools.grading.sandbox import ROOT, environment
+from tools.grading.sandbox import ROOT, Limits, environment
 
 PATIENCE = 10  # seconds for a referee to come to its verdict, once the student's process has nothing more to say
+PACKAGE = ROOT / "companion"
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
 STEPS = {"embed", "convolve", "pool", "classify"}  # that keras_functional spells without naming them
 
 
 class Referee:
     """The process of referee.py: started with an assignment's cells, asked for one test after the other."""
 
-    def __init__(self, assignment: Assignment):
+    def __init__(self, assignment: Assignment, limits: Limits):
         self.home = tempfile.mkdtemp(prefix="referee-")
         self.key, self.lines, self.numbers = secrets.token_hex(16), queue.Queue(), {}
-        self.cells = cells_of(assignment)
+        self.cells, self.limits = cells_of(assignment), limits
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-s", str(Path(__file__).with_name("referee.py"))],
             env=environment(Path(self.home)),
@@ -72,7 +77,8 @@ class Referee:
 
     def start(self, place: str, seconds: float) -> None:
         """Wait until the assignment's own cells have run. `place`: where its sockets begin, or "" for the network's."""
-        self.tell(json.dumps({"cells": self.cells, "place": place, "key": self.key}))
+        job = {"cells": self.cells, "place": place, "key": self.key, "limits": self.limits.hard()}
+        self.tell(json.dumps(job))
         if self.hear(seconds).get("status") != "ready":
             raise RuntimeError("the assignment's own cells, or its solutions, do not run")
 
@@ -82,9 +88,11 @@ class Referee:
         if kernel.gone:
             return Ending(message=f"not run: the notebook's process {kernel.gone}")
         self.tell(str(number))
-        address = self.hear(PATIENCE).get("address")
-        if not address:
+        said = self.hear(PATIENCE)
+        if not said:
             raise RuntimeError("the process that judges has ended")
+        if not (address := said.get("address")):  # the notebook's process has taken away the place for it
+            return Ending("error", said["message"])
         address = address if isinstance(address, str) else tuple(address)
         answers = f'__import__("sys").modules["{kernel.inside}.answers"].serve({address!r}, {self.key!r})'
         answered = kernel.run(answers, seconds, remember=False)
@@ -140,20 +148,42 @@ def bound_by(assignment: Assignment) -> frozenset[str]:
     return frozenset([*functions, *(cell["name"] for cell in cells)])
 
 
+def used_by(assignment: Assignment) -> frozenset[str]:
+    """The companion's modules that an assignment's cells import, and those that these import."""
+    used: set[str] = set()
+    more = {name for cell in assignment.source.cells if cell.cell_type == "code" for name in imported(cell.source)}
+    while more:
+        used |= more
+        more = {other for name in more for other in imported(MODULES[name].read_text(encoding="utf-8"))} - used
+    return frozenset(used)
+
+
+def imported(source: str) -> set[str]:
+    """The companion's modules that code, which may hold magics, names in its imports."""
+    found = set()
+    for node in ast.walk(ast.parse(re.sub(r"^([ \t]*)[%!?].*", r"\1pass", source, flags=re.M))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {module for module in MODULES if any(f"{name}.".startswith(f"{module}.") for name in found)}
+
+
 @functools.cache
-def package_without(tasks: frozenset[str]) -> Path:
-    """A folder with a copy of the companion in which functions that have a task's name do nothing."""
+def package_without(tasks: frozenset[str], used: frozenset[str]) -> Path:
+    """A folder with a copy of the companion that cannot be handed in as an answer.
+
+    In it, functions that have a task's name do nothing; in modules that the assignment does not use, no function does.
+    """
     folder = tempfile.TemporaryDirectory(prefix="companion-")
     kept.append(folder)
-    skip = shutil.ignore_patterns("__pycache__")
-    copy = shutil.copytree(ROOT / "companion", Path(folder.name, "companion"), ignore=skip)
-    if tasks & STEPS:
-        text = "The companion's graph of Keras is switched off while answers are graded."
-        (copy / "keras_functional.py").write_text(f"raise ImportError({text!r})\n", encoding="utf-8")
-    for path in copy.glob("*.py"):
+    copy = shutil.copytree(PACKAGE, Path(folder.name, "companion"), ignore=shutil.ignore_patterns("__pycache__"))
+    whole = used - {"companion.keras_functional"} if tasks & STEPS else used
+    for name, original in MODULES.items():
+        path = copy / original.relative_to(PACKAGE)
         tree = ast.parse(path.read_text(encoding="utf-8"))
         functions = [n for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
-        switched_off = [function for function in functions if function.name in tasks]
+        switched_off = [function for function in functions if function.name in tasks or name not in whole]
         for function in switched_off:
             text = f"The companion's {function.name} is switched off while answers are graded: write it yourself."
             function.body = ast.parse(f"raise NotImplementedError({text!r})").body

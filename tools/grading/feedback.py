@@ -3,8 +3,10 @@
 The page holds all it needs, and lets no script run: what a submission prints is somebody else's text.
 """
 
+import contextlib
 import html
 import re
+import signal
 from copy import deepcopy
 
 import bleach
@@ -12,6 +14,7 @@ import nbformat
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
+PATIENCE = 30  # seconds for a page: a submission can hold what takes a converter hours
 OUTCOMES = {
     "ok": "passed",
     "error": "did not pass",
@@ -40,6 +43,26 @@ td.outcome { overflow-wrap: anywhere; white-space: pre-line; }
 .note { border-left: 4px solid #0072b2; padding: .2rem .8rem; background: #eef5fa; }
 """
 COLOURS = HtmlFormatter(style="bw").get_style_defs(".highlight")
+
+
+@contextlib.contextmanager
+def within(seconds: float):
+    """Raise TimeoutError after so many seconds, where the system can tell."""
+
+    def stop(*_):
+        raise TimeoutError
+
+    try:
+        before = signal.signal(signal.SIGALRM, stop)
+    except (AttributeError, ValueError):  # Windows has none, and threads have none
+        yield
+        return
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # again each second, should somebody catch the error
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def page(record: dict, points: dict[str, tuple[float | None, str]], deducted: float = 0) -> str:

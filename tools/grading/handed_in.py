@@ -4,9 +4,7 @@ folder/STUDENT/NAME.ipynb, nbgrader's folder/STUDENT/NAME/NAME.ipynb, Canvas's d
 Moodle's "Jane Doe_123_assignsubmission_file_NAME.ipynb", as a file or as a folder.
 """
 
-import csv
 import hashlib
-import io
 import os
 import re
 import unicodedata
@@ -15,11 +13,15 @@ from pathlib import Path
 
 from tools.grading.course import digest
 from tools.grading.execution import files_beside
+from tools.grading.sandbox import MB
+from tools.grading.tables import meant, read_table
 
 CANVAS = re.compile(r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<id>\d+)_\d+_(?P<file>.+)", re.S)
-MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_file(_(?P<file>.*))?", re.S)
+MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(file|onlinetext)(_(?P<file>.*))?", re.S)
 # What browsers and desktops add to a name: "Copy of NAME", "NAME (1)", "NAME-Copy1", "NAME - Copy", Canvas's "NAME-2".
 ADDED = re.compile(r"^copy of |( ?\(\d+\)|[-_ ]+copy ?\d*|-\d+)$", re.I)
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # they move what is printed after them
+LARGEST = 20 * MB  # of a submitted notebook
 HIDDEN = (".", "__MACOSX")
 MISSING = "nothing was handed in"
 
@@ -48,13 +50,13 @@ class Submission:
     @property
     def file(self) -> str:
         """A name for what is written about it, as short as file systems want it."""
-        return short(self.path.name)
+        return short(f"{self.assignment}{self.path.suffix}" if self.problem else self.path.name)
 
 
 def text_of(name: str) -> str:
-    """A file's name as text, whatever bytes it has."""
+    """A file's name as text in one line, whatever bytes it has."""
     raw = name.encode("utf-8", "surrogateescape")
-    clean = raw.decode("utf-8", "replace")
+    clean = UNPRINTABLE.sub("\ufffd", raw.decode("utf-8", "replace"))
     return clean if clean == name else f"{clean}-{hashlib.sha256(raw).hexdigest()[:6]}"
 
 
@@ -104,6 +106,8 @@ def find_submissions(folder: Path, known, roster: Path | None = None) -> list[Su
             empty.setdefault(who["student"], path)
     found = [one for who in unique(s.student for s in found) for one in best([s for s in found if s.student == who])]
     if listed:
+        there = {*empty, *(s.student for s in found)}
+        listed = unique(meant(name, there) for name in listed)
         strange = "this student is not on the roster"
         found = [s if s.student in listed else replace(s, notice=strange) for s in found]
     if not found and not empty and not listed:
@@ -128,7 +132,10 @@ def missing(found: list[Submission], empty: dict, listed: list[str], known) -> l
 
 
 def ordered(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(HIDDEN))
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(HIDDEN))
+    except OSError:  # a folder that may not be read is as good as empty
+        return []
 
 
 def unique(values) -> list:
@@ -145,7 +152,7 @@ def in_folder(folder: Path, known, who: dict) -> list[Submission]:
 
 def submission(path: Path, file: str, known, who: dict) -> Submission | None:
     """The submission that a file is; None for one that came with a notebook."""
-    notebook = file.lower().endswith(".ipynb")
+    notebook = is_notebook(file)
     if not notebook and not file.startswith(tuple(known)):
         return None
     name, problem = called(file, known), ""
@@ -156,25 +163,42 @@ def submission(path: Path, file: str, known, who: dict) -> Submission | None:
     elif not name:
         near = [other for other in known if file.startswith(other)]
         problem = f"no assignment has this name; the names are {', '.join(near or known)}"
+    elif not os.access(path, os.R_OK):
+        problem = "the file may not be read"
+    elif path.stat().st_size > LARGEST:
+        problem = f"the file is larger than {LARGEST // MB} MB"
     return Submission(path=path, problem=problem, name=name or short(re.sub(r"\.\w+$", "", file)), **who)
 
 
+def is_notebook(file: str) -> bool:
+    return file.lower().endswith(".ipynb")
+
+
 def best(found: list[Submission]) -> list[Submission]:
-    """Of several files for one assignment the one with its very name counts, or the last; the others say so."""
+    """Of several files for one assignment the one with its very name counts, or the last; the others say so.
+
+    Each has a name of its own, so that nobody has two rows for one assignment.
+    """
     kept = []
     for name in unique(s.assignment for s in found):
         same = [s for s in found if s.assignment == name]
         good = sorted((s for s in same if not s.problem), key=lambda s: (s.path.stem == name, number_in(s), s.path))
+        counts = (good or same)[-1]
         for one in same:
-            if one in good[:-1]:
-                problem = f"{text_of(good[-1].path.name)} counts; take that one away to have this one graded"
-                one = replace(one, problem=problem, name=short(one.path.stem))
-            kept.append(one)
+            if one is not counts and (is_notebook(one.path.name) or not good):  # others lie beside it
+                problem = f"{text_of(counts.path.name)} counts; take that one away to have this one graded"
+                own = f"{text_of(one.path.name)} in {text_of(one.path.parent.name)}"
+                own = own if one.path.stem in (name, *(s.assignment for s in kept)) else one.path.stem
+                one = replace(one, problem=one.problem or problem, name=short(own))
+                kept.append(one)
+        kept.append(counts)
     return kept
 
 
 def number_in(one: Submission) -> int:
-    return int((re.findall(r"\d+", one.path.stem) or [0])[-1])
+    """The number that was added to the assignment's name, or 0."""
+    added = one.path.stem.casefold().rpartition(one.assignment.casefold())[2]
+    return int((re.findall(r"\d+", added) or [0])[-1])
 
 
 def nothing_in(path: Path) -> str:
@@ -192,20 +216,6 @@ def read_roster(path: Path) -> list[str]:
     if not any(students):
         raise ValueError(f"There is no student in the roster {path}: it is a CSV with a column student.")
     return unique(filter(None, students))
-
-
-def read_table(path: Path) -> list[dict]:
-    """The rows of a CSV as spreadsheets save it: UTF-8, UTF-16 or Windows's own letters; commas, semicolons or tabs."""
-    data = path.read_bytes()
-    for encoding in ("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "cp1252", "latin-1"):
-        try:
-            text = data.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    head = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=head.count)
-    return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
 
 
 def version(one: Submission) -> str:

@@ -1,8 +1,6 @@
 """What grading leaves behind: records, tables, pages of feedback, and the scores that people give by hand."""
 
-import csv
 import hashlib
-import io
 import json
 import math
 import os
@@ -11,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tools.grading import feedback
-from tools.grading.handed_in import read_table
+from tools.grading.tables import meant, read_table, shown, table
 
 MANUAL = ["student", "assignment", "cell", "max_score", "manual_score", "comment", "version"]
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 def write(path: Path, text: str) -> None:
@@ -27,11 +24,6 @@ def write(path: Path, text: str) -> None:
 
 def record_path(into: Path, student: str, file: str) -> Path:
     return into / "records" / ("_" if student == "?" else student) / f"{file}.json"
-
-
-def shown(value: str) -> str:
-    """A cell of a table as it was before `table` kept a spreadsheet from running it."""
-    return value[1:] if value[:1] == "'" and value[1:].startswith(FORMULA) else value
 
 
 def read_record(path: Path, key: str) -> dict | None:
@@ -80,20 +72,12 @@ def read_manual(into: Path) -> dict[tuple, dict]:
 
 
 def matched(manual: dict, records: list[dict]) -> tuple[dict, list[tuple]]:
-    """The rows under the students' names as they are, and those that belong to nobody.
-
-    A spreadsheet makes 12345 of 0012345: such a row belongs to the student whose name it is without the zeros.
-    """
+    """The rows under the students' names as they are, and those that belong to nobody."""
     students = {record["student"] for record in records}
     cells = {(record["student"], record["assignment"], c["cell"]) for record in records for c in record["cells"]}
     found, lost = {}, []
-    for key, row in manual.items():
-        if key[0] not in students:
-            same = [name for name in students if name.isdigit() and name.lstrip("0") == key[0].lstrip("0")]
-            if len(same) == 1:
-                key = (same[0], *key[1:])
-                if found.get(key, {}).get("manual_score") and not row["manual_score"]:
-                    continue
+    for (student, *rest), row in manual.items():
+        key = (meant(student, students), *rest)
         if key not in cells and row["manual_score"]:
             lost.append(key)
         if not found.get(key, {}).get("manual_score") or row["manual_score"]:
@@ -147,7 +131,7 @@ def read_late(path: Path) -> dict[tuple[str, str], float]:
         raise ValueError(f"{path} cannot be read.") from None
     for line, row in enumerate(rows, 2):
         try:
-            key, days = (row["student"].strip(), row["assignment"].strip()), float(row["days"].replace(",", "."))
+            key, days = (shown(row["student"].strip()), row["assignment"].strip()), float(row["days"].replace(",", "."))
         except (KeyError, AttributeError, ValueError):
             days = -1
         if not 0 <= days < 10_000:
@@ -181,8 +165,14 @@ def write_tables(into: Path, records: list[dict], isolated: bool, complete: bool
     manual, lost = matched(read_manual(into), records)
     manual = with_new_rows(manual, records)
     grades, cells, human, totals = [], [], [], {}
-    if complete:  # of an interrupted run not all are known
-        human += [f"- **manual.csv**: there is no {', '.join(key)}; its score counts for nobody" for key in lost]
+    there = {(record["student"], record["assignment"]) for record in records}
+    strange = [f"- **manual.csv**: there is no {', '.join(key)}; its score counts for nobody" for key in lost]
+    strange += [
+        f"- **the table of days**: there is no {', '.join(key)}; its days count for nobody"
+        for key, days in late.days.items()
+        if days and key not in there
+    ]
+    human += strange if complete else []  # of an interrupted run not all are known
     for record in records:
         scores, why = points(record, manual), reasons(record, manual)
         total = sum(score or 0 for score, _ in scores.values())
@@ -209,16 +199,7 @@ def write_tables(into: Path, records: list[dict], isolated: bool, complete: bool
     intro = [] if complete else ["Grading was interrupted: this is not all.\n"]
     intro += [] if isolated else ["The notebooks ran with the network on and could read files: see grading.md.\n"]
     write(into / "needs_a_human.md", "\n".join(["# Needs a human\n", *intro, *(human or ["Nothing does."])]) + "\n")
-    return len(lost) * complete + sum(row[6] == "yes" for row in grades), totals
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    for row in rows:
-        writer.writerow([f"'{value}" if value.startswith(FORMULA) else value for value in row])
-    return text.getvalue()
+    return len(strange) * complete + sum(row[6] == "yes" for row in grades), totals
 
 
 def write_page(into: Path, record: dict, scores: dict, deducted: float) -> None:
@@ -234,7 +215,8 @@ def write_page(into: Path, record: dict, scores: dict, deducted: float) -> None:
     except OSError:
         pass
     try:
-        page = feedback.page(record, scores, deducted)
+        with feedback.within(feedback.PATIENCE):
+            page = feedback.page(record, scores, deducted)
     except Exception as error:  # the converter met something that it cannot show
         notes = [*record["notes"], f"The notebook cannot be shown ({type(error).__name__})."]
         page = feedback.page(record | {"notebook": None, "notes": notes}, scores, deducted)

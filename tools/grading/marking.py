@@ -4,13 +4,12 @@ import nbformat
 from nbgrader import utils
 
 from tools.grading import preflight
-from tools.grading.asking import Referee, bound_by, package_without
+from tools.grading.asking import Referee, bound_by, package_without, used_by
 from tools.grading.course import Assignment, is_graded, is_test
 from tools.grading.execution import Ending, Kernel
 from tools.grading.handed_in import MISSING, Submission
-from tools.grading.sandbox import MB, Limits
-
-LARGEST = 20 * MB  # of a submitted notebook
+from tools.grading.sandbox import Limits
+from tools.grading.tables import text_in
 
 
 def grade(submission: Submission, assignments: dict, limits: Limits, isolated: bool, show_hidden=False) -> dict:
@@ -21,25 +20,24 @@ def grade(submission: Submission, assignments: dict, limits: Limits, isolated: b
     record |= {"notes": [], "human": [], "max_score": assignment.max_score if assignment else 0.0, "notebook": None}
     problem = submission.problem
     try:
-        if not problem and submission.path.stat().st_size > LARGEST:
-            problem = f"the file is larger than {LARGEST // MB} MB"
         if not problem:
-            submitted = preflight.read(submission.path.read_text(encoding="utf-8-sig"))
+            submitted = preflight.read(text_in(submission.path))
             notebook, actions = preflight.repair(submitted, assignment.source, assignment.released)
             record["notes"] += map(str, actions)
             record["human"] += [str(action) for action in actions if action.flag]
             files = submission.files
-            with Referee(assignment) as referee:
+            with Referee(assignment, limits) as referee:
                 with Kernel(limits, files, isolated) as kernel:
                     shown = show(notebook, kernel, limits)
-                with Kernel(limits, files, isolated, package_without(bound_by(assignment)), shown=False) as asked:
+                package = package_without(bound_by(assignment), used_by(assignment))
+                with Kernel(limits, files, isolated, package, shown=False) as asked:
                     judged = judge(notebook, asked, referee, limits)
             mark(record, notebook, shown, judged, kernel.cut)
             if asked.gone and not kernel.gone:
                 record["human"].append(f"when its answers were graded, the notebook's process {asked.gone}")
             record["notebook"] = for_teachers(notebook, assignment, judged) if show_hidden else notebook
-    except (preflight.NotANotebook, UnicodeDecodeError) as error:
-        problem = str(error) if isinstance(error, preflight.NotANotebook) else "the file is not a notebook: not UTF-8"
+    except preflight.NotANotebook as error:
+        problem = str(error)
     except Exception as error:  # never one student's file before the others
         problem = f"grading it failed: {type(error).__name__}: {error}"[:500]
         record["status"] = "failed"

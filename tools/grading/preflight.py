@@ -52,6 +52,7 @@ def read(text: str) -> NotebookNode:
     if len(notebook.cells) > MOST_CELLS:
         raise NotANotebook(f"the notebook has more than {MOST_CELLS} cells")
     for cell in notebook.cells:
+        cell.source = cell.source.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half an emoji
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return notebook
@@ -59,10 +60,10 @@ def read(text: str) -> NotebookNode:
 
 def without_marks(text: str) -> str:
     """The text without what a merge left before and after it."""
-    lines = text.strip().splitlines()
-    while lines and MARK.match(lines[0]):
+    lines = text.strip("\ufeff \t\r\n").split("\n")  # and not at U+2028, which texts may hold
+    while lines and MARK.match(lines[0].rstrip()):
         lines.pop(0)
-    while lines and (MARK.match(lines[-1]) or not lines[-1].strip()):
+    while lines and (MARK.match(lines[-1].rstrip()) or not lines[-1].strip()):
         lines.pop()
     return "\n".join(lines)
 

@@ -4,23 +4,22 @@ python -P -s referee.py talks in lines of JSON: first the assignment's cells com
 goes in and how it ended comes out. In a test the names that students define are stand-ins: a call sends its arguments
 to the other process (inside/answers.py) and returns what comes back. This is how arguments go over:
 
-- numbers, text, lists, dicts, arrays, tensors and tables, as copies; what the call changes in them is changed here too;
+- numbers, text, lists, dicts, arrays, tensors and tables, as copies: what the call changes in them stays there, or an
+  answer could make the right value what it likes;
 - a function that the test defines, as its source, without the rest of the test;
 - an object that the assignment's own cells define (`model`, `model.encoder`), by its name;
 - any other object stays here: it can be called from there, as can the methods that the notebook wrote for it.
 """
 
 import ast
-import builtins
 import contextlib
 import inspect
 import io
 import json
 import os
-import re
+import secrets
 import sys
 import textwrap
-from multiprocessing import AuthenticationError
 from multiprocessing.connection import Listener
 from pathlib import Path
 from types import FunctionType
@@ -33,10 +32,8 @@ if __name__ == "__main__":
 from IPython.core.interactiveshell import InteractiveShell  # noqa: E402
 
 from companion import checks  # noqa: E402
-from tools.grading.inside import wire  # noqa: E402
-
-VALUES = re.compile(r"^ *(ACTUAL|DESIRED|x|y): .*(\n .*)*", re.M)  # arrays in NumPy's messages
-LONGEST = 2000
+from tools.grading import sentences  # noqa: E402
+from tools.grading.inside import limit, wire  # noqa: E402
 
 
 class Gone(RuntimeError):
@@ -68,7 +65,7 @@ class Answer:
         self.__dict__.update(referee=referee, where=where, __name__=where[-1])
 
     def __call__(self, *args, **kwargs):
-        return self.referee.ask(*self.where, args, kwargs)
+        return self.referee.send(*self.where, args, kwargs)
 
     def __get__(self, instance, owner=None):  # a method, if a class is given it
         return self if instance is None else lambda *args, **kwargs: self(instance, *args, **kwargs)
@@ -114,26 +111,13 @@ class Referee:
         error, value, printed = self.run(source)
         if error is None:
             return {"status": "ok", "message": "", "printed": printed, "value": None if value is None else repr(value)}
-        message = VALUES.sub("", str(error))
-        for text in sorted(self.texts, key=len, reverse=True):  # a student's function could say there what it was given
-            message = message.replace(text, "...")
         kind = "gone" if isinstance(error, Gone) else "error"
-        return {"status": kind, "message": f"{type(error).__name__}: {message}"[:LONGEST], "printed": printed}
+        return {"status": kind, "message": sentences.of(error, source, self.texts), "printed": printed}
 
     # What goes over ------------------------------------------------------------
 
-    def ask(self, *request):
-        *_, args, kwargs = request
-        result, changed = self.exchange(request)
-        if changed is not None:
-            wire.restore((args, kwargs), changed)
-        return result
-
     def send(self, *request):
-        return self.exchange(request)[0]
-
-    def exchange(self, request: tuple):
-        """Send a request and answer what the other side asks meanwhile; (value, changed arguments)."""
+        """Send a request and answer what the other side asks meanwhile; the value."""
         self.post(request)
         while True:
             try:
@@ -141,14 +125,14 @@ class Referee:
             except (EOFError, OSError) as error:
                 raise Gone("the notebook's process did not answer") from error
             what, *parts = wire.unpack(message, self.unwrap)
-            if what == "value" and len(parts) == 2:
+            if what == "value" and len(parts) == 1:
                 self.remember(parts)
-                return parts
+                return parts[0]
             if what == "ask" and len(parts) == 4:
                 self.remember(parts)
                 self.post(self.asked(*parts))
             else:
-                raise failure(request, *parts)
+                raise sentences.failure(request, *parts)
 
     def post(self, message: tuple) -> None:
         try:
@@ -164,7 +148,7 @@ class Referee:
         try:
             return "value", (held if method is None else getattr(held, method))(*args, **kwargs)
         except Exception as error:
-            return "error", str(error)[:LONGEST]
+            return "error", str(error)[: sentences.LONGEST]
 
     def wrap(self, value) -> list | None:
         """An object that is no plain value: what the other side gets for it."""
@@ -205,29 +189,13 @@ class Referee:
 
     def remember(self, value) -> None:
         """Texts that came from the student's process."""
-        if isinstance(value, str) and len(value) >= 8:
+        if isinstance(value, str):
             self.texts.add(value)
         elif isinstance(value, dict):
             self.remember([*value, *value.values()])
         elif isinstance(value, (list, tuple)):
             for part in value:
                 self.remember(part)
-
-
-def failure(request: tuple, kind="", line=0, *_) -> Exception:
-    """The error of the student's function, as ours: of the same kind, with no word of theirs."""
-    name = (request[:2] if request[0] in ("call", "get") else request[:4])[-1]
-    if kind == "Unsendable":
-        return TypeError(f"{name} returned something else than numbers, text, lists, dicts, arrays and tables")
-    if kind == "NameError" and not line:
-        return NameError(f"name '{name}' is not defined")
-    found = getattr(builtins, str(kind), None)
-    ordinary = isinstance(found, type) and issubclass(found, Exception)
-    where = f" in line {int(line)} of the notebook's cell" if line else ""
-    text = f"{name} failed{where}" if ordinary else f"{name} raised {kind if found else 'an error'}{where}"
-    with contextlib.suppress(Exception):
-        return found(text) if ordinary else RuntimeError(text)
-    return RuntimeError(text)
 
 
 def methods(value) -> list[str]:
@@ -251,6 +219,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     job = json.loads(sys.stdin.readline())
+    limit(job["limits"])  # whatever size an answer's values have, the machine stays usable
 
     def say(message: dict) -> None:
         print(json.dumps(message), file=out, flush=True)
@@ -258,14 +227,13 @@ def main() -> None:
     key, place, referee = bytes.fromhex(job["key"]), job["place"], Referee(job["cells"])
     say({"status": "ready"})
     for number in map(int, sys.stdin):
-        address = f"{place}{number}" if place else ("127.0.0.1", 0)
-        with Listener(address, authkey=key) as listener:
-            say({"address": listener.address})
-            try:
+        ending = {"status": "gone", "message": "the notebook's process did not answer", "printed": ""}
+        with contextlib.suppress(Exception):  # whatever the other process says or does, the next test is judged
+            address = f"{place}{secrets.token_hex(4)}" if place else ("127.0.0.1", 0)  # where nothing can lie yet
+            with Listener(address, authkey=key) as listener:
+                say({"address": listener.address})
                 with listener.accept() as student:
                     ending = referee.test(number, student)
-            except (EOFError, OSError, AuthenticationError, Gone):
-                ending = {"status": "gone", "message": "the notebook's process did not answer", "printed": ""}
         say(ending)
 
 

@@ -1,6 +1,5 @@
 """What a teacher can ask for besides grades: tables for Canvas and Moodle, anonymous names, and who wrote alike."""
 
-import csv
 import io
 import itertools
 import keyword
@@ -13,7 +12,8 @@ from nbgrader import utils
 
 from tools.grading import ledger, preflight
 from tools.grading.course import Assignment
-from tools.grading.handed_in import Submission, read_table
+from tools.grading.handed_in import Submission
+from tools.grading.tables import meant, read_table, shown, table, text_in
 
 WINDOW = 8  # tokens in a row that two answers share, or do not
 FEWEST = 60  # windows: shorter answers are alike by chance
@@ -26,10 +26,11 @@ ALIKE = 0.6
 def aliases(into: Path, students: list[str]) -> dict[str, str]:
     """A name for each student that tells nothing, the same in every run; identities.csv keeps them."""
     path = into / "identities.csv"
-    known = {row["student"]: row["alias"] for row in read_table(path)} if path.is_file() else {}
+    rows = read_table(path) if path.is_file() else []
+    known = {shown(row.get("student") or ""): row.get("alias") for row in rows}
     for student in students:
-        known.setdefault(student, f"student-{secrets.token_hex(4)}")
-    ledger.write(path, ledger.table(["student", "alias"], [list(pair) for pair in sorted(known.items())]))
+        known[student] = known.pop(meant(student, known), None) or f"student-{secrets.token_hex(4)}"
+    ledger.write(path, table(["student", "alias"], [list(pair) for pair in sorted(known.items())]))
     return known
 
 
@@ -53,7 +54,7 @@ def write_exports(into: Path, submissions: list[Submission], totals: dict[tuple,
             found = [totals.get((student, name)) for name in names]
             person = student.removesuffix(f"_{number}")
             rows.append([person, number, "", "", "", *(f"{one[0]:g}" if one else "" for one in found)])
-        ledger.write(into / "canvas.csv", plain([*head, *names], rows))
+        ledger.write(into / "canvas.csv", table([*head, *names], rows, end="\r\n"))
     for name in sorted({s.assignment for s in there if s.system == "moodle"}):
         head = ["Identifier", "Full name", "Email address", "Status", "Grade", "Maximum Grade", "Grade can be changed"]
         head += ["Last modified (submission)", "Last modified (grade)", "Feedback comments"]
@@ -63,16 +64,7 @@ def write_exports(into: Path, submissions: list[Submission], totals: dict[tuple,
             person = one.student.removesuffix(f"_{one.number}")
             row = [f"Participant {one.number}", person, "", "", f"{got:.2f}", f"{most:.2f}", "Yes", "-", "-", comment]
             rows.append(row)
-        ledger.write(into / f"moodle-{name}.csv", plain(head, rows))
-
-
-def plain(head: list[str], rows: list[list[str]]) -> str:
-    """A CSV for a machine; a spreadsheet would run nothing of it either."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    safe = [[f"'{value}" if value.startswith(("=", "+", "@")) else value for value in row] for row in rows]
-    writer.writerows([head, *safe])
-    return text.getvalue()
+        ledger.write(into / f"moodle-{name}.csv", table(head, rows, end="\r\n"))
 
 
 # Who wrote alike ------------------------------------------------------------
@@ -89,16 +81,16 @@ def write_similarity(into: Path, submissions: list[Submission], assignments: dic
             if least >= FEWEST and shared / least >= ALIKE:
                 rows.append([name, one, other, f"{shared / least:.2f}", str(shared)])
     rows.sort(key=lambda row: -float(row[3]))
-    ledger.write(into / "similarity.csv", ledger.table(["assignment", "one", "other", "share", "windows"], rows))
+    ledger.write(into / "similarity.csv", table(["assignment", "one", "other", "share", "windows"], rows))
     return len(rows)
 
 
 def fingerprint(one: Submission, assignment: Assignment) -> Counter:
     """The windows of tokens in a submission's code that the assignment has not, whatever its names and numbers are."""
     try:
-        notebook = preflight.read(one.path.read_text(encoding="utf-8-sig"))
+        notebook = preflight.read(text_in(one.path))
         notebook, _ = preflight.repair(notebook, assignment.source, assignment.released)
-    except (OSError, ValueError):
+    except Exception:  # whatever is in it: its record tells
         return Counter()
     theirs = [c.source for c in notebook.cells if c.cell_type == "code" and not utils.is_locked(c)]
     ours = [cell.source for cell in assignment.released.cells if cell.cell_type == "code"]

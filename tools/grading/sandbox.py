@@ -27,6 +27,7 @@ RESULTS = ROOT / "notebooks" / "results"  # of this project; never the tests, ne
 KEEPS = "LANG LC_ALL LC_CTYPE TZ SYSTEMROOT OMP_NUM_THREADS COMPANION_ENCODER COMPANION_DATASET COMPANION_DATA".split()
 SYSTEM = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] if os.name == "posix" else []
 PATH = os.pathsep.join([str(Path(sys.executable).parent), *SYSTEM])
+DEVICES = "null zero full random urandom".split()
 WHY_NOT = "needs Linux with unshare, pivot_root, setpriv and prlimit, and user namespaces allowed to an ordinary user"
 
 
@@ -53,8 +54,9 @@ def environment(home: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in KEEPS if name in os.environ}
     here = {name: str(home) for name in ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP")}
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    # Nothing is installed, and if anything is, it vanishes with the notebook's folder.
+    # Nothing is installed, and if anything is, it vanishes with the notebook's folder; and nothing is uninstalled.
     offline = {"PIP_NO_INDEX": "1", "PIP_TARGET": str(home / ".packages"), "UV_OFFLINE": "1", "CONDA_OFFLINE": "1"}
+    offline |= {"PIP_PYTHON": str(home / "pip is switched off while grading")}
     alike = {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     return {"PATH": PATH, **quiet, **offline, **alike, **here, **kept}
 
@@ -75,10 +77,8 @@ def visible(package: Path) -> list[Path]:
 
 
 def bind(path: Path, to: str) -> str:
-    """The commands that show a path, read-only, at the same place below `to`."""
+    """The commands that show a path, or what it links to, read-only, at the same place below `to`."""
     target, source = shlex.quote(f"{to}{path}"), shlex.quote(str(path))
-    if path.is_symlink():  # /bin -> usr/bin
-        return f"mkdir -p {shlex.quote(f'{to}{path.parent}')}; cp -P {source} {target}"
     # What the mount has of these stays: a user namespace may not take it away.
     kept = [
         name for name in ("nosuid", "nodev", "noexec") if os.statvfs(path).f_flag & getattr(os, f"ST_{name.upper()}")
@@ -89,20 +89,25 @@ def bind(path: Path, to: str) -> str:
 
 def enter(argv: list[str], limits: Limits, shared: Path, copy: Path, package: Path = ROOT) -> list[str]:
     """The command that runs argv in a system of its own. `shared` is seen there as it is here, `copy` is copied."""
-    new, memory = shared / "root", "nosuid,nodev,mode=700"
+    memory = "nosuid,nodev,mode=700"
+
+    def new(path) -> str:
+        """The place of a path in the new system."""
+        return shlex.quote(f"{shared / 'root'}{path}")
+
     script = [
         "set -eu",
-        f"mkdir -p {new}",
-        f"mount -t tmpfs -o {memory},size={limits.disk_mb}m,nr_inodes=20000 tmpfs {new}",
-        f"mkdir -p {new}/proc {new}/dev/shm {new}/tmp {new}/old {new}{shared} {new}{copy}",
-        f"mount -t proc -o ro,nosuid,nodev,noexec proc {new}/proc",
-        f"mount -t tmpfs -o {memory},size={limits.disk_mb}m,nr_inodes=1000 tmpfs {new}/dev/shm",
-        *(f"touch {new}/dev/{d}; mount --bind /dev/{d} {new}/dev/{d}" for d in "null zero full random urandom".split()),
-        *(bind(path, to=str(new)) for path in visible(package)),
-        f"cp -r {copy}/. {new}{copy}",
-        f"mount --bind {shared} {new}{shared}",
-        f"cd {new}; pivot_root . old; umount -l /old; rmdir /old",
-        f"cd {copy}",
+        f"mkdir -p {new('')}",
+        f"mount -t tmpfs -o {memory},size={limits.disk_mb}m,nr_inodes=20000 tmpfs {new('')}",
+        f"mkdir -p {new('/proc')} {new('/dev/shm')} {new('/tmp')} {new('/old')} {new(shared)} {new(copy)}",
+        f"mount -t proc -o ro,nosuid,nodev,noexec proc {new('/proc')}",
+        f"mount -t tmpfs -o {memory},size={limits.disk_mb}m,nr_inodes=1000 tmpfs {new('/dev/shm')}",
+        *(f"touch {new(f'/dev/{d}')}; mount --bind /dev/{d} {new(f'/dev/{d}')}" for d in DEVICES),
+        *(bind(path, to=str(shared / "root")) for path in visible(package)),
+        f"cp -r {shlex.quote(str(copy))}/. {new(copy)}",
+        f"mount --bind {shlex.quote(str(shared))} {new(shared)}",
+        f"cd {new('')}; pivot_root . old; umount -l /old; rmdir /old",
+        f"cd {shlex.quote(str(copy))}",
         "exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all"
         f" prlimit --nproc={16 * limits.processes} {shlex.join(argv)}",  # threads, too, are counted
     ]

@@ -4,20 +4,13 @@ The process limits itself before anything else runs. The companion comes from PA
 imported if nothing else has its name, so that it stands in for nothing.
 """
 
-import contextlib
 import json
 import os
 import sys
 
-with contextlib.suppress(ImportError):  # Windows has none
-    import resource
-
-    for name, value in json.loads(sys.argv[1]).items():
-        with contextlib.suppress(AttributeError, ValueError, OSError):  # not known, or above what is allowed here
-            resource.setrlimit(getattr(resource, name), (value, value))
-
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(here))
+__import__(os.path.basename(here)).limit(json.loads(sys.argv[1]))
 __import__(f"{os.path.basename(here)}.answers")
 sys.path[0] = sys.argv[2]
 sys.path.append(os.getcwd())
