@@ -43,7 +43,7 @@ help:
 	@echo "  make hub             the four spellings with an encoder from the Hub: HUB=owner/name"
 	@echo "  make links           follow every link to another site"
 
-# To read and to run the series takes less than to change it: neither JAX nor ONNX nor Ray is installed for that.
+# make lab and make run install less than the other commands: neither JAX nor ONNX nor Ray.
 $(READY) $(ALL): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or later is needed: make PYTHON=python3.11')"
 	test -x $(PY) || $(PYTHON) -m venv .venv
@@ -71,7 +71,7 @@ test: $(ALL)
 gpu: $(ALL)
 	COMPANION_GPU=1 $(PY) -m pytest -q -m gpu tests
 
-# Three Ray nodes and their workers are a dozen processes: beside other tests, two cores are too few for them.
+# Three Ray nodes and their workers are a dozen processes. On two cores they cannot run beside other tests.
 cluster: $(ALL)
 	RAY_CLUSTER=1 $(PY) -m pytest -q tests/test_cluster.py
 

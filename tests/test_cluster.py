@@ -29,7 +29,7 @@ def cluster():
     if sys.platform != "linux":
         pytest.skip("Ray has clusters of several nodes on Linux only")
     if "RAY_CLUSTER" not in os.environ:
-        pytest.skip("beside other tests, three nodes need more than two CPU cores: make cluster starts them")
+        pytest.skip("three nodes cannot run beside other tests on two CPU cores: run make cluster")
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})

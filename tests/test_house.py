@@ -75,22 +75,22 @@ def packages_of_extra(name: str) -> set[str]:
     return found
 
 
-def makefile_with(*goal: str) -> str:
-    """What make would run in a clone without an environment."""
+def commands_of(*goal: str) -> str:
+    """What `make GOAL` runs in a clone that has no environment yet."""
     command = ["make", "--dry-run", "READY=new/.installed", "ALL=new/.installed-all", *goal]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 @pytest.mark.parametrize("goal", ["lab", "run"])
 def test_to_read_and_run_the_series_no_optional_part_is_installed(goal):
-    assert '-e ".[series]"' in makefile_with(goal)
+    assert '-e ".[series]"' in commands_of(goal)
     optional = packages_of_extra("jax") | packages_of_extra("export") | packages_of_extra("cluster")
     assert {"jax", "onnxruntime", "ray"} <= optional and not optional & packages_of_extra("series")
 
 
 @pytest.mark.parametrize("goal", ["test", "check", "book"])
 def test_to_change_it_everything_is_installed(goal):
-    assert '-c constraints.txt -e ".[dev]"' in makefile_with(goal)
+    assert '-c constraints.txt -e ".[dev]"' in commands_of(goal)
     assert packages_of_extra("dev") >= set().union(*map(packages_of_extra, EXTRAS))
 
 

@@ -81,3 +81,8 @@ def test_the_verdicts_of_a_table_are_corrected_together():
     shared = table[table["rival"].eq("token_mlp")].reset_index(drop=True)
     assert shared["difference"].equals(alone["difference"])
     assert set(table["verdict"]) <= set(VERDICTS)
+
+
+def test_two_heads_that_need_no_training_are_compared():
+    row, *_ = compare_heads("summaries", [("centrality", "lead")]).to_dict("records")
+    assert row["seeds"] == 1 and row["low"] < row["difference"] < row["high"]

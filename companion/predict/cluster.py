@@ -52,13 +52,13 @@ def connect(address: str):
 
 
 def processes(ray) -> tuple[dict, int]:
-    """(what a process of the cluster takes up, how many there can be): one for each GPU or, without any, each CPU."""
+    """(resources of one process, number of processes): one process per GPU or, without GPUs, per CPU."""
     gpus, cpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
     return ({"num_gpus": 1} if gpus else {"num_cpus": 1}), max(gpus or cpus, 1)
 
 
 def spread(job: Job, chunks: Iterable[Chunk], address: str) -> Iterator[Done]:
-    """Do the chunks on the cluster, with as many workers as `processes` says."""
+    """Process the chunks on the cluster, with a worker per GPU or CPU."""
     ray = connect(address)
     if not (todo := [chunk._asdict() for chunk in chunks]):
         return

@@ -94,7 +94,7 @@ def by_source(table: pd.DataFrame) -> pd.Series:
 
 
 def counted(table: pd.DataFrame) -> str:
-    """Comparisons with one rival in words: on how many sources which verdict."""
+    """The number of sources with each verdict, in words: comparisons with one rival."""
     counts = by_source(table).value_counts()
     said = [f"{verdict} on {counts[verdict]}" for verdict in VERDICTS if verdict in counts]
     return f"{', '.join(said)} of {counts.sum()} source{'s' if counts.sum() > 1 else ''}"

@@ -1,4 +1,4 @@
-"""Compares the heads of the other tasks (companion.tasks), from results/tasks: one table for every comparison."""
+"""Compares heads on documents, tagging and summaries, from the stored results of `python -m tools.tasks`."""
 
 import json
 from itertools import chain
@@ -18,13 +18,13 @@ SCORES = {  # what each test example contributes to the score: (S, N, …) -> (S
 
 
 def by_seed(cells: pd.DataFrame, folds: int) -> dict[int, np.ndarray]:
-    """{seed: what each test example contributed}, of seeds with all folds. Each example is tested in one fold."""
+    """{seed: what each test example contributes to the score}, for seeds with all folds joined."""
     seeds = cells.groupby("seed")["examples"]
     return {seed: np.array(list(chain(*map(json.loads, texts)))) for seed, texts in seeds if len(texts) == folds}
 
 
 def compare_heads(task: str, pairs: list[tuple[str, str]], folder: Path | None = None) -> pd.DataFrame:
-    """A row for each dataset, encoder, regime and pair of heads: `difference`, `low`, `high` and the `verdict`.
+    """Return a row for each dataset, encoder, regime and pair of heads: `difference`, `low`, `high` and `verdict`.
 
     Compared over the seeds that both heads have; the verdicts are corrected for the number of rows (Holm 1979). A head
     that needs no training, for example "tfidf" or "lead", has one result, which stands for every seed.
@@ -37,7 +37,7 @@ def compare_heads(task: str, pairs: list[tuple[str, str]], folder: Path | None =
         own = {head: by_seed(cells, group["fold"].nunique()) for head, cells in group.groupby("head")}
         untrained = set(group.loc[group["regime"].eq("untrained"), "head"])
         for pair in pairs:
-            trained = [set(own.get(head, {})) for head in pair if head not in untrained]
+            trained = [set(own.get(head, {})) for head in pair if head not in untrained] or [{0}]
             if seeds := sorted(trained[0].intersection(*trained)):
                 values = [np.stack([own[head][0 if head in untrained else seed] for seed in seeds]) for head in pair]
                 found.append(estimate(np.subtract(*map(SCORES[task], values))))

@@ -159,7 +159,7 @@ def used_by(assignment: Assignment) -> frozenset[str]:
 
 
 def imported(source: str) -> set[str]:
-    """The companion's modules that code, which may hold magics, names in its imports."""
+    """The companion's modules that some code imports; the code may contain magics."""
     found = set()
     for node in ast.walk(ast.parse(re.sub(r"^([ \t]*)[%!?].*", r"\1pass", source, flags=re.M))):
         if isinstance(node, ast.Import):

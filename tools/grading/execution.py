@@ -65,7 +65,7 @@ class Kernel:
         start = max(60, limits.cell_seconds)
         try:
             self.listen(start)
-            stay = "get_ipython().ask_exit = lambda: None"  # exit() in a scratch cell ends nothing
+            stay = "get_ipython().ask_exit = lambda: None"  # exit() in a scratch cell does not end the kernel
             if self.run(stay, start, remember=False).status != "ok":
                 raise RuntimeError(f"Python did not start: {self.gone}")
         except BaseException:  # an interrupt, too, leaves nothing behind
@@ -161,7 +161,7 @@ class Kernel:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder, and what somebody has closed in it."""
+    """Remove a folder, even if the permissions of its subfolders forbid it."""
     for path, names, _ in os.walk(folder):
         for inner in (os.path.join(path, name) for name in names):
             if not os.path.islink(inner):

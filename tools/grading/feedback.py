@@ -14,7 +14,7 @@ import nbformat
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
-PATIENCE = 30  # seconds for a page: a submission can hold what takes a converter hours
+PATIENCE = 30  # seconds for a page: some outputs would keep the converter busy for hours
 OUTCOMES = {
     "ok": "passed",
     "error": "did not pass",
@@ -47,17 +47,17 @@ COLOURS = HtmlFormatter(style="bw").get_style_defs(".highlight")
 
 @contextlib.contextmanager
 def within(seconds: float):
-    """Raise TimeoutError after so many seconds, where the system can tell."""
+    """Raise TimeoutError after this many seconds, on systems and threads that have alarms."""
 
     def stop(*_):
         raise TimeoutError
 
     try:
         before = signal.signal(signal.SIGALRM, stop)
-    except (AttributeError, ValueError):  # Windows has none, and threads have none
+    except (AttributeError, ValueError):  # neither Windows nor threads have alarms
         yield
         return
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # again each second, should somebody catch the error
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # again each second, in case the converter catches the error
     try:
         yield
     finally:

@@ -20,7 +20,8 @@ CANVAS = re.compile(r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<id>\d+)_\d+_(?P<file>.
 MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(file|onlinetext)(_(?P<file>.*))?", re.S)
 # What browsers and desktops add to a name: "Copy of NAME", "NAME (1)", "NAME-Copy1", "NAME - Copy", Canvas's "NAME-2".
 ADDED = re.compile(r"^copy of |( ?\(\d+\)|[-_ ]+copy ?\d*|-\d+)$", re.I)
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # they move what is printed after them
+# Control characters, which would garble the report.
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 LARGEST = 20 * MB  # of a submitted notebook
 HIDDEN = (".", "__MACOSX")
 MISSING = "nothing was handed in"

@@ -90,7 +90,7 @@ def fingerprint(one: Submission, assignment: Assignment) -> Counter:
     try:
         notebook = preflight.read(text_in(one.path))
         notebook, _ = preflight.repair(notebook, assignment.source, assignment.released)
-    except Exception:  # whatever is in it: its record tells
+    except Exception:  # an unreadable submission: its record says why
         return Counter()
     theirs = [c.source for c in notebook.cells if c.cell_type == "code" and not utils.is_locked(c)]
     ours = [cell.source for cell in assignment.released.cells if cell.cell_type == "code"]

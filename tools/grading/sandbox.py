@@ -54,7 +54,7 @@ def environment(home: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in KEEPS if name in os.environ}
     here = {name: str(home) for name in ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP")}
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    # Nothing is installed, and if anything is, it vanishes with the notebook's folder; and nothing is uninstalled.
+    # pip neither installs nor uninstalls; what another tool installs vanishes with the notebook's folder.
     offline = {"PIP_NO_INDEX": "1", "PIP_TARGET": str(home / ".packages"), "UV_OFFLINE": "1", "CONDA_OFFLINE": "1"}
     offline |= {"PIP_PYTHON": str(home / "pip is switched off while grading")}
     alike = {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}

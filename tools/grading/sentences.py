@@ -1,6 +1,6 @@
-"""What is told about a test that failed: kinds of errors, lines and numbers, but no words of the student's process.
+"""What feedback says about a failed test: kinds of errors, lines and numbers, but no text from the student's process.
 
-Such words could repeat what the process was asked, and so the hidden tests.
+Such text could repeat what the process was asked, and so reveal the hidden tests.
 """
 
 import builtins
@@ -23,7 +23,7 @@ def of(error: BaseException, source: str, texts: set[str]) -> str:
 
 
 def failure(request: tuple, kind="", line=0, *_) -> Exception:
-    """The error of the student's function, as ours: of the same kind, with no word of theirs."""
+    """An error of the same kind as that of the student's function, with a message of our own."""
     name = (request[:2] if request[0] in ("call", "get") else request[:4])[-1]
     if kind == "Unsendable":
         return TypeError(f"{name} returned something else than numbers, text, lists, dicts, arrays and tables")
@@ -34,7 +34,7 @@ def failure(request: tuple, kind="", line=0, *_) -> Exception:
         return NameError(f"name '{name}' is not defined")
     found = getattr(builtins, str(kind), None)
     ordinary = isinstance(found, type) and issubclass(found, Exception)
-    ordinary = ordinary and found is not StopIteration  # which would end a test's `all` or `map` as if nothing was left
+    ordinary = ordinary and found is not StopIteration  # it would end a test's `all` or `map` early
     where = f" in line {int(line)} of the notebook's cell" if line else ""
     text = f"{name} failed{where}" if ordinary else f"{name} raised {kind if found else 'an error'}{where}"
     with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""Tables as spreadsheets read and write them, and the students whose names stand in them."""
+"""Tables as spreadsheets read and write them, and the students that their rows name."""
 
 import contextlib
 import csv
@@ -11,7 +11,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 def text_in(path: Path) -> str:
-    """What is in a file, as editors and spreadsheets save it: UTF-8, UTF-16 or Windows's own letters."""
+    """What is in a file, as editors and spreadsheets save it: UTF-8, UTF-16 or a Windows code page."""
     data = path.read_bytes()
     for encoding in ("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "cp1252"):
         with contextlib.suppress(UnicodeDecodeError):
@@ -22,7 +22,7 @@ def text_in(path: Path) -> str:
 def read_table(path: Path) -> list[dict]:
     """The rows of a CSV as spreadsheets save it: with commas, semicolons or tabs.
 
-    Raises ValueError, with one sentence, for a file that is none.
+    Raises ValueError, with one sentence, for a file that is not a CSV.
     """
     text = text_in(path)
     head = text.split("\n", 1)[0]
@@ -34,7 +34,7 @@ def read_table(path: Path) -> list[dict]:
 
 
 def table(head: list[str], rows: list[list[str]], end: str = "\n") -> str:
-    """A CSV of which a spreadsheet runs nothing."""
+    """A CSV in which a spreadsheet finds no formula to run."""
     text = io.StringIO()
     safe = [[f"'{v}" if v.startswith(FORMULA) and v != "-" else v for v in row] for row in rows]
     csv.writer(text, lineterminator=end).writerows([head, *safe])
@@ -47,9 +47,9 @@ def shown(value: str) -> str:
 
 
 def meant(name: str, students: Collection[str]) -> str:
-    """The student whose name stands in a table; the name itself where that is nobody, or could be more than one.
+    """The student that a name in a table refers to; the name itself if it fits nobody or more than one student.
 
-    A spreadsheet makes 12345 of 0012345, and an é can be one letter or two.
+    A spreadsheet turns 0012345 into 12345, and an é can be one character or two.
     """
     same = [student for student in students if plain(student) == plain(name)]
     return name if name in students or len(same) != 1 else same[0]
