@@ -18,7 +18,7 @@ from tools.publish import COLAB, GITHUB
 
 LINK = re.compile(r"\[Open in Colab\]\([^)]*\)\n\n")
 SPELLINGS = {"03_pytorch_class": "PyTorch", "04_keras_class": "Keras", "05_functional": "functional"}
-CITED = re.compile(r"([A-Z]\w+)(?:,? et\s+al\.|(?:,\s+[A-Z]\w+)*\s+(?:and|&)\s+[A-Z]\w+)?,?\s+\(?((?:19|20)\d\d)\b")
+CITED = re.compile(r"([A-Z]\w+)(?:,?\s+et\s+al\.|(?:,\s+[A-Z]\w+)*\s+(?:and|&)\s+[A-Z]\w+)?,?\s+\(?((?:19|20)\d\d)\b")
 NUMBERED = re.compile(r"[Nn]otebooks?\s+\d\d(?:(?:,|\s+and|\s+or|\s+to)\s+\d\d)*\b")
 
 
