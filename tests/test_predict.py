@@ -9,6 +9,7 @@ import time
 import tracemalloc
 from pathlib import Path
 
+import datasets
 import filelock
 import numpy as np
 import pandas as pd
@@ -260,6 +261,30 @@ def test_another_run_in_the_same_folder_is_refused(model, tmp_path):
     write(tmp_path / "a.txt", sentences(4))
     with pytest.raises(ValueError, match="holds a run with another input"):
         predict(tmp_path / "a.txt", "--model", model, "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.parquet", "corpus/train.csv"])
+def test_an_input_with_a_letter_changed_is_another_input(name, model, tmp_path):
+    """It has as many bytes and as many rows as before."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+
+    def run(texts):
+        write(tmp_path / name, texts)
+        predict(tmp_path / Path(name).parts[0], "--model", model, "--out", tmp_path / "out")
+
+    for _ in range(2):
+        run(["bad film", "no"])
+    with pytest.raises(ValueError, match="holds a run with another input"):
+        run(["bed film", "no"])
+    assert read(tmp_path / "out")["text"].tolist() == ["bad film", "no"]
+
+
+def test_a_saved_dataset_is_known_by_its_texts(tmp_path):
+    def digests(name, texts):
+        datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": texts})}).save_to_disk(tmp_path / name)
+        return [sources.digest(source) for source in sources.find_sources(str(tmp_path / name))]
+
+    assert digests("a", ["bad film", None]) == digests("b", ["bad film", None]) != digests("c", ["bed film", None])
 
 
 def test_two_processes_do_not_write_to_one_folder(model, tmp_path):

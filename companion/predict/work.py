@@ -9,7 +9,7 @@ from typing import NamedTuple
 from companion.export.reader import answers
 from companion.predict import models
 from companion.predict.parts import Parts
-from companion.predict.sources import Chunk, chunks, find_sources
+from companion.predict.sources import Chunk, chunks, digest, find_sources
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Work:
     def __init__(self, job: Job):
         self.job, self.sources = job, find_sources(job.input, job.column)
         self.model = models.load(job.model, job.int8, job.tokenizer, list(job.labels) if job.labels else None)
-        listed = hashlib.sha256(json.dumps([(source.name, source.size) for source in self.sources]).encode())
+        listed = hashlib.sha256(json.dumps([(source.name, digest(source)) for source in self.sources]).encode())
         settings: dict = {"input": listed.hexdigest()[:16], "model": models.identify(job.model), "column": job.column}
         settings |= {"explain": job.explain, "int8": job.int8, "rows": job.rows}
         settings |= {"tokenizer": job.tokenizer, "labels": job.labels and list(job.labels)}
