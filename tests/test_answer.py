@@ -197,10 +197,10 @@ def test_the_verdict_in_three_sentences_and_three_answers():
     assert [line.startswith("- **") for line in lines] == [True, True, True, False, True, True, True]
     layer = HEADS["token_mlp"].label
     assert f"On a frozen encoder, use {layer}.**" in lines[0]
-    assert "better on 3 of 3 sources" in lines[0]
+    assert "it is better on every source with `embedded` (" in lines[0]
     assert f"On a fine-tuned encoder, use {HEADS['mean'].label}.**" in lines[1]
-    assert "the head above is better on 3 of 3 sources with frozen `embedded` (" in lines[2]
-    assert "no difference that matters on 3 of 3 sources with frozen `embedded` (" in lines[4]
+    assert "the head above is better on every source with `embedded`, frozen and fine-tuned (" in lines[2]
+    assert "no difference that matters on every source with `embedded`, frozen and fine-tuned (" in lines[4]
     assert "Not measured yet" in lines[5] and "four times in five" in lines[6]
 
 
@@ -220,19 +220,39 @@ def test_the_simplest_head_that_no_larger_one_beats(rates, picked):
     assert answer.pick(answer.headline(study(rates, SAME), "frozen")) == picked
 
 
-@pytest.mark.parametrize("rates, held", [(LAYER, "yes"), (SAME, "no")])
+@pytest.mark.parametrize(
+    "rates, held",
+    [
+        (LAYER, "Yes, with `other`, frozen and fine-tuned."),
+        (SAME, "Yes, with `other`, fine-tuned. No, with `other`, frozen."),
+    ],
+)
 def test_the_verdict_on_two_encoders(rates, held):
-    both = pd.concat([study(LAYER, SAME), study(rates, SAME, "all-MiniLM-L6-v2 87654321")])
-    said = answer.verdict(both)
-    assert f"frozen `all-MiniLM-L6-v2`: {held}" in said and "fine-tuned `all-MiniLM-L6-v2`: yes" in said
+    both = pd.concat([study(LAYER, SAME), study(rates, SAME, "other 87654321")])
+    assert f"people use?** {held}\n" in answer.verdict(both)
     with pytest.raises(ValueError, match="results of 2 encoders"):
         answer.headline(both, "frozen")
+
+
+@pytest.mark.parametrize(
+    "keys, said",
+    [
+        ([("frozen", "a")], "`a`, frozen"),
+        ([("frozen", "a"), ("fine-tuned", "b")], "frozen `a` and fine-tuned `b`"),
+        ([("frozen", "a"), ("frozen", "b")], "`a` and `b`, frozen"),
+    ],
+)
+def test_where_a_verdict_holds(keys, said):
+    every = [(regime, encoder) for regime in ("frozen", "fine-tuned") for encoder in "ab"]
+    assert answer.listed(keys, every) == said
+    assert answer.listed(every, every) == "`a` and `b`, frozen and fine-tuned"
+    assert answer.listed(every[:1], dict.fromkeys(every[:2])) == "`a`"  # one regime: not named
 
 
 def test_a_verdict_on_nothing_is_refused(examples):
     with pytest.raises(ValueError, match="hold no two heads with two seeds or more"):
         answer.verdict(examples)
-    assert "better on 3 of 3 sources" in answer.verdict(examples[examples["head"].ne("max")], ("a", "b", "c"))
+    assert "better on every source" in answer.verdict(examples[examples["head"].ne("max")], ("a", "b", "c"))
 
 
 def test_texts_of_one_length_stay_in_one_part():

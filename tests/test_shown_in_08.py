@@ -286,4 +286,13 @@ def test_the_verdict_is_the_rule_applied_to_the_files(texts, measured):
         head = answer.pick(table)
         line = next(line for line in said.splitlines() if f"On a {regime} encoder" in line)
         assert HEADS[head].label in line and f"`{encoder}`" in line
-        assert f"{100 * table['detectable'].median():.1f} with {regime} `{encoder}`" in said
+
+
+def test_what_could_have_been_missed_follows_from_the_files(texts):
+    said = next(text for text in texts if "could have been missed" in text)
+    found = []
+    for encoder in ENCODERS:
+        _, examples = results.read_results(encoder=encoder)
+        tables = [answer.headline(examples, regime) for regime in REGIMES]
+        found += [100 * np.median(table["detectable"]) for table in tables]
+    assert f"a difference of {min(found):.1f} to {max(found):.1f} points" in said

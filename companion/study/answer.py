@@ -142,9 +142,6 @@ def pick(table: pd.DataFrame) -> str:
     return best
 
 
-# The verdict in sentences -------------------------------------------------------------------------------------------
-
-
 def verdict(examples: pd.DataFrame, datasets=tuple(DATASETS)) -> str:
     """What a practitioner should do, in Markdown: three sentences of advice, and three answers, for each encoder."""
     tables = {}
@@ -159,61 +156,64 @@ def verdict(examples: pd.DataFrame, datasets=tuple(DATASETS)) -> str:
         raise ValueError("The results hold no two heads with two seeds or more on one of these datasets.")
     picks = {key: pick(table) for key, table in tables.items()}
     lines = [advice(regime, tables, picks) for regime in REGIMES]
-    lines += [no_bert(tables, picks), "", convolution(tables), real_bert(picks), missed(tables)]
+    first = f"**Try {HEADS['tfidf'].label} first.** Against it the head above is"
+    windows = "**Is it the convolution?** Against `token_mlp`, which reads single tokens, the CNN is"
+    lines += [against("tfidf", picks, tables, first), ""]
+    lines += [against("token_mlp", dict.fromkeys(tables, "cnn"), tables, windows), real_bert(picks), missed(tables)]
     return "\n".join(line if not line else f"- {line}" for line in lines if line is not None)
 
 
 def told(found: dict) -> str:
     """{(regime, encoder): comparisons with one rival} in words, each verdict once."""
-    places: dict[str, list[str]] = {}
-    several = len({regime for regime, _ in found}) > 1
-    for (regime, encoder), rows in found.items():
-        name = f"{regime} `{encoder}`" if several else f"`{encoder}`"
-        places.setdefault(counted(rows), []).append(f"{name} ({span(rows)})")
-    return "; ".join(f"{verdicts} with {' and '.join(where)}" for verdicts, where in places.items())
+    places: dict[str, list[tuple]] = {}
+    for key, rows in found.items():
+        verdicts = by_source(rows).unique()
+        places.setdefault(f"{verdicts[0]} on every source" if len(verdicts) == 1 else counted(rows), []).append(key)
+    spans = {verdicts: span(pd.concat([found[key] for key in keys])) for verdicts, keys in places.items()}
+    return "; ".join(f"{said} with {listed(keys, found)} ({spans[said]})" for said, keys in places.items())
+
+
+def listed(keys: list[tuple], among) -> str:
+    """Some of the pairs of a regime and an encoder, in words."""
+    regimes, encoders = (list(dict.fromkeys(names)) for names in zip(*keys, strict=True))
+    names = " and ".join(f"`{encoder}`" for encoder in encoders)
+    if len(keys) == len(regimes) * len(encoders):
+        return names if len({regime for regime, _ in among}) == 1 else f"{names}, {' and '.join(regimes)}"
+    *first, last = (f"{regime} `{encoder}`" for regime, encoder in keys)
+    return f"{', '.join(first)} and {last}"
 
 
 def advice(regime: str, tables: dict, picks: dict) -> str | None:
     """What to put on the encoder in one regime."""
     keys = [key for key in tables if key[0] == regime]
-    heads = list(dict.fromkeys(picks[key] for key in keys))
-    if not heads:
+    if not (heads := list(dict.fromkeys(picks[key] for key in keys))):
         return None
     better = {key: rows for key in keys if len(rows := between(tables[key], picks[key], LADDER[0]))}
     said = [f"Against {HEADS[LADDER[0]].label} it is {told(better)}."] if better else []
     if plain := [f"`{encoder}`" for _, encoder in keys if (regime, encoder) not in better]:
-        said.append(f"No larger head wins against it with {' or '.join(plain)}.")
+        said.append(f"No larger head is better on half of the sources with {' or '.join(plain)}.")
     return f"**On a {regime} encoder, use {' or '.join(HEADS[head].label for head in heads)}.** {' '.join(said)}"
 
 
-def no_bert(tables: dict, picks: dict) -> str | None:
-    """What to try before any BERT."""
-    found = {key: rows for key in tables if len(rows := between(tables[key], picks[key], "tfidf"))}
-    said = f"**Try {HEADS['tfidf'].label} first.** Against it the head above is {told(found)}."
-    return said if found else None
-
-
-def convolution(tables: dict) -> str | None:
-    """Is it the convolution, or the learned layer before the maximum?"""
-    found = {key: rows for key in tables if len(rows := between(tables[key], "cnn", "token_mlp"))}
-    said = f"**Is it the convolution?** Against `token_mlp`, which reads single tokens, the CNN is {told(found)}."
-    return said if found else None
+def against(rival: str, heads: dict, tables: dict, opening: str) -> str | None:
+    """A sentence: each table's head compared with one rival."""
+    found = {key: rows for key in tables if len(rows := between(tables[key], heads[key], rival))}
+    return f"{opening} {told(found)}." if found else None
 
 
 def real_bert(picks: dict) -> str:
     """Does it hold for an encoder that people use?"""
+    others = [key for key in picks if key[1] != "embedded" and (key[0], "embedded") in picks]
     said = []
-    for encoder in sorted({encoder for _, encoder in picks} - {"embedded"}):
-        both = [r for r in REGIMES if (r, encoder) in picks and (r, "embedded") in picks]
-        same = {regime: picks[regime, encoder] == picks[regime, "embedded"] for regime in both}
-        said += [f"{regime} `{encoder}`: {'yes, the same head' if same[regime] else 'no'}" for regime in both]
-    return f"**Does it hold for a BERT that people use?** {'; '.join(said) or 'Not measured yet'}."
+    for word in ("Yes", "No"):
+        if keys := [key for key in others if (picks[key] == picks[key[0], "embedded"]) == (word == "Yes")]:
+            said.append(f"{word}, with {listed(keys, others)}.")
+    return f"**Does it hold for a BERT that people use?** {' '.join(said) or 'Not measured yet.'}"
 
 
 def missed(tables: dict) -> str:
     """How large a difference could have been missed?"""
-    said = [f"{100 * table['detectable'].median():.1f} with {r} `{encoder}`" for (r, encoder), table in tables.items()]
-    return (
-        "**How large a difference could have been missed?** The median comparison finds a difference of this many "
-        f"points four times in five, before Holm's correction: {', '.join(said)}."
-    )
+    medians = sorted(f"{100 * table['detectable'].median():.1f}" for table in tables.values())
+    found = " to ".join(dict.fromkeys((medians[0], medians[-1])))
+    said = f"finds a difference of {found} points four times in five, before Holm's correction"
+    return f"**How large a difference could have been missed?** The median comparison of an encoder and regime {said}."
