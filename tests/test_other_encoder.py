@@ -17,6 +17,7 @@ from companion.encoders import load_pytorch_encoder, load_tokenizer
 from tools import series
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+FIXED = {"09", "10", "11"}  # they read the ready-made classifier and stored results, whatever the encoder
 TWO_SENSES = "score light like kind"  # notebook 01 wants each as one token
 
 
@@ -54,11 +55,12 @@ def test_the_encoder_is_of_another_kind(cased_encoder):
 
 
 def texts_of(notebook) -> list[str]:
-    """What the cells print."""
-    return [output.text for cell in series.code_cells(notebook) for output in cell.outputs if "text" in output]
+    """What the cells print and show."""
+    outputs = [output for cell in series.code_cells(notebook) for output in cell.outputs]
+    return [output.get("text") or str(output.get("data", {}).get("text/html")) for output in outputs]
 
 
-@pytest.mark.parametrize("number", ["01", "02", "03", "04", "05", "06"])
+@pytest.mark.parametrize("number", sorted({f"{n:02}" for n in range(15)} - FIXED))
 def test_a_notebook_runs_with_another_encoder(cased_encoder, number, monkeypatch):
     monkeypatch.setenv("COMPANION_ENCODER", cased_encoder)
     monkeypatch.setenv("PYTHONPATH", str(series.ROOT))
