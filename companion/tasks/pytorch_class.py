@@ -70,7 +70,7 @@ class DocumentCNN(TaskCNN):
         pieces = self.read(input_ids if hidden is None else hidden, attention_mask, window_mask)  # (B, P, K*F)
         features = pieces.amax(dim=1)  # the strongest of all windows of all pieces
         logits = self.classify(features)
-        loss = None if labels is None else F.cross_entropy(logits, labels)
+        loss = None if labels is None else self.loss(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
