@@ -252,6 +252,17 @@ def test_bad_input_gets_one_sentence_before_any_work(arguments, message, model, 
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_compressed_file_that_is_cut_short_is_named(model, tmp_path):
+    whole = gzip.compress("\n".join(map(str, range(9999))).encode())
+    (tmp_path / "a.txt.gz").write_bytes(whole[:-500])
+    with pytest.raises(ValueError, match=r"a.txt.gz' is damaged: Compressed file ended"):
+        predict(tmp_path / "a.txt.gz", "--model", model, "--out", tmp_path / "out", "--rows", 10_000)
+
+
+def test_null_characters_are_no_text():
+    assert sources.checked(1, "\0d\0u\0l\0l").error == "the text is not valid UTF-8"
+
+
 def test_another_run_in_the_same_folder_is_refused(model, tmp_path):
     write(tmp_path / "a.txt", sentences(3))
     predict(tmp_path / "a.txt", "--model", model, "--out", tmp_path / "out")
