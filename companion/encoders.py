@@ -107,6 +107,8 @@ def load_tokenizer(name: str = DEFAULT_ENCODER):
         longest -= settings.get("pad_token_id", 1) + 1
     tokenizer = AutoTokenizer.from_pretrained(folder, model_input_names=["input_ids", "attention_mask"])
     tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # GPT-2 has no other; any will do, since padding is masked
     return tokenizer
 
 

@@ -57,7 +57,7 @@ class BertCNN(keras.Model):
         self.encoder = encoder
         dtype = self.dtype_policy  # a saved model's own, whatever Keras is set to when it is loaded
         relu = {"activation": "relu", "dtype": dtype}
-        self.convs = [layers.Conv1D(num_filters, k, name=f"conv_{k}", **relu) for k in kernel_sizes]
+        self.convs = [layers.Conv1D(num_filters, k, name=f"conv_{k}", **relu) for k in self.settings["kernel_sizes"]]
         self.dropout = layers.Dropout(dropout, dtype=dtype)
         self.hidden_layer = layers.Dense(hidden_units, name="hidden_layer", **relu) if hidden_units else None
         self.classifier = layers.Dense(num_labels, kernel_initializer=SMALL, name="classifier", dtype=dtype)

@@ -204,6 +204,20 @@ def test_a_long_text_is_cut_to_the_positions_there_are(tmp_path, kind):
         assert model(**inputs).logits.isfinite().all()
 
 
+def test_a_tokenizer_without_padding_pads_with_its_last_token(random_encoder, tmp_path):
+    shutil.copytree(random_encoder, tmp_path, dirs_exist_ok=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.pad_token, tokenizer.eos_token = None, "[SEP]"
+    tokenizer.save_pretrained(tmp_path)
+    model, found = BertCNN.from_encoder(str(tmp_path), num_filters=2), load_tokenizer(str(tmp_path))
+    assert found.pad_token == "[SEP]"
+    with torch.no_grad():
+        alone, padded = (
+            model(**found(some, padding=True, return_tensors="pt")).logits[0] for some in (["dull"], TEXTS[2:])
+        )
+    torch.testing.assert_close(alone, padded, rtol=0, atol=1e-6)
+
+
 # --- whose tokenizer ------------------------------------------------------------------------------
 
 

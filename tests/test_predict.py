@@ -230,6 +230,7 @@ def test_a_corpus_of_the_package_is_an_input():
         (["nobody/nothing"], "There is no dataset 'nobody/nothing'"),
         (["a.csv", "--text", "body"], "'a.csv' has no column 'body'; it has id, text"),
         (["a.parquet", "--text", "body"], "'a.parquet' has no column 'body'; it has id, text"),
+        (["utf16.csv"], "'utf16.csv' has no column 'text'; it has no text in UTF-8"),
         (["damaged.parquet"], "'damaged.parquet' is no Parquet file, or damaged"),
         (["a.csv", "--model", "embedded"], "'embedded' is no BERT-CNN"),
         (["a.csv", "--int8"], "--int8 needs an export"),
@@ -243,6 +244,7 @@ def test_bad_input_gets_one_sentence_before_any_work(arguments, message, model, 
         write(Path(name), sentences(3))
     Path("a.docx").write_bytes(b"")
     Path("damaged.parquet").write_bytes(b"PAR1")
+    Path("utf16.csv").write_text("text\ngood\n", encoding="utf-16")
     Path("empty").mkdir()
     Path("full").mkdir()
     write(Path("full", "notes.txt"), ["mine"])

@@ -223,6 +223,13 @@ def test_what_is_no_text_is_refused(tokenizer, texts, message):
         documents.cut(texts, tokenizer)
 
 
+def test_a_document_is_not_cut_from_its_end(random_encoder):
+    tokenizer = load_tokenizer(random_encoder)
+    tokenizer.truncation_side = "left"
+    with pytest.raises(ValueError, match="is cut from its start on: set "):
+        cut([words(99)], tokenizer, length=20, overlap=8)
+
+
 def test_another_encoders_tokenizer_is_refused(model):
     with pytest.raises(ValueError, match="is not that of the model's encoder"):
         explain(model, "good film", load_tokenizer())

@@ -91,7 +91,8 @@ class TextFile:
                 self.header = next(filter(None, self.reader(lines)), [])
                 self.begins = (lines.start, lines.line)
             if self.column not in self.header:
-                raise ValueError(f"'{self.name}' has no column '{self.column}'; it has {', '.join(self.header)}.")
+                found = ", ".join(self.header) if is_text("".join(self.header)) else "no text in UTF-8"
+                raise ValueError(f"'{self.name}' has no column '{self.column}'; it has {found}.")
 
     def open(self):
         return gzip.open(self.path) if self.path.suffix.lower() == ".gz" else open(self.path, "rb")

@@ -15,8 +15,7 @@ def encode(sentences, key, tokenizer, max_length: int = 128) -> list[dict]:
         if len(document) != len(marks) or set(marks) - {0, 1}:
             raise ValueError(f"Document {i} has {len(document)} sentences; `key` needs a 0 or 1 for each of them.")
     options = {"truncation": True, "max_length": min(max_length, tokenizer.model_max_length), "return_tensors": "np"}
-    options |= {"padding": True, "padding_side": "right"}
-    rows = [{**tokenizer(list(document), **options)} for document in sentences]
+    rows = [{**tokenizer(list(document), padding=True, padding_side="right", **options)} for document in sentences]
     return [row | {"labels": np.array(marks)} for row, marks in zip(rows, key, strict=True)]
 
 
