@@ -52,8 +52,8 @@ def unify(splits: dict, name: str) -> dict:
         return {split: replace(splits[split], labels, datasets.Value("float32")) for split, labels in numbers.items()}
     for split, labels in rows.items():
         if [UNLABELLED] in labels:
-            known = "(-1). If -1 is a class, write the classes as words"
-            raise ValueError(f"The split '{split}' of '{name}' has rows without a label {known}.")
+            unlabelled = "(-1). If -1 is a class, write the classes as words"
+            raise ValueError(f"The split '{split}' of '{name}' has rows without a label {unlabelled}.")
     declared = {split: names_of(splits[split].features["label"]) for split in rows}
     if several and not any(declared.values()) and all(map(is_multi_hot, rows.values())):
         if len({len(labels[0]) for labels in rows.values()}) > 1:
