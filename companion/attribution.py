@@ -112,8 +112,7 @@ def explain(model, texts, labels=None, tokenizer=None, batch_size: int = 64):
     """An `Explanation` for each text, in order, one after the other: memory does not grow with their number.
 
     model: any of the four variants: the PyTorch class, (params, encoder), the Keras class, the Keras graph. Or a Head.
-    labels: the classes to explain, all of them by default. tokenizer: the encoder's own; the series' default if none
-    is given.
+    labels: the classes to explain, all by default. tokenizer: the encoder's own; the series' default if none is given.
     Jacovi et al. 2018, section 4. With `hidden_units` the split is gradient x input at the pooled features: the dense
     layer is linear where its units are on or off as they are for this text, so the parts still add up, and what the
     units' own biases add is in `bias`.
@@ -221,7 +220,7 @@ def _read_keras(model) -> Head:
 
     layers = {layer.name: layer for layer in model.layers}
     dense = [layers[name] for name in ("classifier", "hidden_layer") if name in layers]
-    arrays = [array for layer in dense for array in (to_numpy(layer.kernel).T, to_numpy(layer.bias))]
+    arrays = [np.float32(to_numpy(w)).T for layer in dense for w in (layer.kernel, layer.bias)]
     sizes = [layer.kernel_size[0] for name, layer in layers.items() if name.startswith("conv_")]
     encoder = next(layer for layer in layers.values() if hasattr(layer, "vocabulary_size"))
     return Head(maps, getattr(encoder, "vocabulary", None), encoder.vocabulary_size, sizes, *arrays)
@@ -245,6 +244,7 @@ def _explain_batch(head, texts, labels, tokenizer):
     logits = bias + values.sum(axis=2)
     for row, text in enumerate(texts):
         offsets = tokens["offset_mapping"][row][tokens["attention_mask"][row] == 1]
-        cut = text[offsets[:, 1].max() :].strip() if tokens[row].overflowing else ""
+        read = offsets[offsets[:, 1] > 0]  # special tokens stand nowhere
+        cut = (text[: read[0, 0]] + text[read[-1, 1] :]).strip() if tokens[row].overflowing else ""
         found = (logits[row], bias[row], values[row], features[row], windows[row])
         yield Explanation(text, *found, sizes, offsets, labels, cut)

@@ -23,6 +23,8 @@ def load_dataset(name: str = DEFAULT_DATASET, text: str = "text", label: str = "
     Raises ValueError, with one sentence, for an unknown name, a missing column, an empty split, a text that is not
     one, and labels that training does not know.
     """
+    if text == label:
+        raise ValueError(f"The texts and the labels cannot both be the column '{text}'.")
     splits = read_splits(name)
     for split, rows in splits.items():
         if missing := sorted({label, text} - set(rows.column_names)):
@@ -45,7 +47,7 @@ def check_texts(texts) -> None:
         raise ValueError("There is no text: give at least one.")
     for position, text in enumerate(texts):
         if not isinstance(text, str):
-            raise ValueError(f"Text {position} is not a string but {type(text).__name__}: {text!r}.")
+            raise ValueError(f"Text {position} is not a string but {type(text).__name__}: {text!r:.80}.")
         if not is_text(text):
             raise ValueError(f"Text {position} has half a character in it, a lone surrogate: {text!r}.")
 

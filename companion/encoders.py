@@ -8,6 +8,7 @@ ready-made BERT-CNN in this package. The environment variable COMPANION_ENCODER 
 import hashlib
 import json
 import os
+import re
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +22,18 @@ FILES = ["config.json", "model*.safetensors*", "tokenizer*.json", "vocab.*", "me
 FILES += ["special_tokens_map.json", "added_tokens.json"]
 OLD_FILES = ["pytorch_model*.bin*"]
 # Position numbers start after the padding token's number in these, so that there are fewer than the config says.
-OFFSET_POSITIONS = {"camembert", "data2vec-text", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta"}
-OFFSET_POSITIONS |= {"roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"}
+OFFSET_POSITIONS = {
+    "camembert",
+    "data2vec-text",
+    "esm",
+    "ibert",
+    "layoutlmv3",
+    "lilt",
+    "longformer",
+    "luke",
+    "markuplm",
+}
+OFFSET_POSITIONS |= {"mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"}
 
 
 def find_encoder(name: str = DEFAULT_ENCODER) -> Path:
@@ -45,13 +56,20 @@ def find_encoder(name: str = DEFAULT_ENCODER) -> Path:
             ) from None
     if not (folder / "config.json").is_file():
         raise ValueError(f"The folder '{name}' has no config.json: it holds no encoder in Hugging Face layout.")
-    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    weights = find_weights(folder)
     if not weights:
         raise ValueError(f"The folder '{name}' has no model.safetensors or pytorch_model.bin: its weights are missing.")
+    if (total := re.search(r"-of-(\d+)", weights[0].name)) and len(weights) != int(total[1]):
+        raise ValueError(f"The folder '{name}' has {len(weights)} of {int(total[1])} files of weights; fetch it again.")
     for path in weights:
         if not (is_safetensors(path) if path.suffix == ".safetensors" else is_bin(path)):
             raise ValueError(f"The file {path.name} of '{name}' is damaged or cut short; fetch it again.")
     return folder
+
+
+def find_weights(folder: Path) -> list[Path]:
+    """The files that hold an encoder's weights, in order; large encoders have several."""
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
 
 
 def is_safetensors(path: Path) -> bool:
@@ -84,11 +102,13 @@ def load_tokenizer(name: str = DEFAULT_ENCODER):
     folder = find_encoder(name)
     settings = _settings(folder)
     settings = settings.get("encoder_config", settings)  # a saved BERT-CNN has its encoder's inside
-    longest = settings.get("max_position_embeddings", 512)
+    longest = settings.get("max_position_embeddings", settings.get("n_positions", 512))  # GPT-2 calls them so
     if settings.get("model_type") in OFFSET_POSITIONS:
         longest -= settings.get("pad_token_id", 1) + 1
     tokenizer = AutoTokenizer.from_pretrained(folder, model_input_names=["input_ids", "attention_mask"])
     tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # GPT-2 has no other; any will do, since padding is masked
     return tokenizer
 
 
@@ -101,12 +121,25 @@ def load_pytorch_encoder(name: str = DEFAULT_ENCODER):
     from transformers import AutoConfig, AutoModel
 
     folder = find_encoder(name)
-    if "encoder_config" in (settings := _settings(folder)):  # a saved BERT-CNN: its encoder alone
+    own = (settings := _settings(folder)).get("encoder_config", settings)
+    if own.get("model_type") == "bert" and own.get("position_embedding_type", "absolute") != "absolute":
+        raise ValueError(
+            f"'{name}' needs position_embedding_type={own['position_embedding_type']!r}, which transformers "
+            "no longer has: it would compute other numbers."
+        )
+    if own is not settings:  # a saved BERT-CNN: its encoder alone
         encoder = AutoModel.from_config(AutoConfig.for_model(**settings["encoder_config"]))
         tensors = {name: tensor.float() for name, tensor in _read_tensors(folder, "encoder.")}
         encoder.load_state_dict(tensors)
     else:
-        encoder = AutoModel.from_pretrained(folder, dtype=torch.float32)
+        options = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        encoder, found = AutoModel.from_pretrained(folder, dtype=torch.float32, **options)
+        lacking = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+        if lacking := sorted(key for key in lacking if "pooler" not in key):  # whose output is not used
+            raise ValueError(
+                f"The weights of '{name}' are not those of its config.json: {len(lacking)} are missing or have "
+                f"another shape, such as {lacking[0]}."
+            )
     encoder = freeze_pooler(encoder.eval())
     if any(folder.glob("tokenizer*.json")) or any(folder.glob("vocab.*")):
         encoder.config.vocabulary = identify(load_tokenizer(name))
@@ -118,7 +151,7 @@ def _read_tensors(folder: Path, prefix: str):
     import torch
     from safetensors.torch import load_file
 
-    for path in sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin")):
+    for path in find_weights(folder):
         read = load_file if path.suffix == ".safetensors" else partial(torch.load, weights_only=True)
         yield from ((n.removeprefix(prefix), tensor) for n, tensor in read(path).items() if n.startswith(prefix))
 

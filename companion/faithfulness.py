@@ -12,7 +12,7 @@ from scipy.special import softmax
 
 from companion.attribution import explain
 from companion.data import check_texts
-from companion.encoders import load_tokenizer
+from companion.encoders import check_tokenizer, load_tokenizer
 
 METHODS = ("filters", "integrated gradients", "occlusion", "gradient x input", "attention", "random")
 STEPS = 20  # of integrated gradients
@@ -92,15 +92,20 @@ def read_logits(model, words, tokenizer) -> np.ndarray:
     distinct = {key: place for place, key in enumerate(dict.fromkeys(map(tuple, words)))}
     found = torch.empty(len(distinct), model.config.num_labels)
     for places, inputs in _batches(list(map(list, distinct)), tokenizer, 128):
-        found[places] = model(**inputs).logits
+        found[places] = model(**inputs).logits.float()
     return found[[distinct[tuple(row)] for row in words]].numpy()
 
 
 def _check(model, texts, tokenizer):
     if not (isinstance(model, torch.nn.Module) and hasattr(model, "convolve")) or model.training:
         raise ValueError("The deletion test needs the PyTorch class, in evaluation mode (model.eval()).")
+    if model.config.num_labels < 2 or model.config.problem_type not in (None, "single_label_classification"):
+        raise ValueError("The deletion test needs a model that chooses one of several classes.")
     check_texts(texts)
-    words, tokenizer = [text.split() for text in texts], tokenizer or load_tokenizer()
+    given, tokenizer, words = tokenizer is not None, tokenizer or load_tokenizer(), [text.split() for text in texts]
+    encoder = model.encoder
+    vocabulary, rows = getattr(encoder.config, "vocabulary", None), encoder.get_input_embeddings().num_embeddings
+    check_tokenizer(tokenizer, vocabulary, rows, given)
     for place, ids in enumerate(tokenizer(words, is_split_into_words=True, verbose=False)["input_ids"]):
         if not words[place] or len(ids) > tokenizer.model_max_length:
             raise ValueError(f"Text {place} is empty, or longer than the model's {tokenizer.model_max_length} tokens.")
@@ -115,7 +120,8 @@ def _batches(words, tokenizer, size: int = 32):  # (places, inputs) of texts of 
     order = np.argsort([len(" ".join(row)) for row in words], kind="stable")
     for places in np.array_split(order, -(-len(order) // size)):
         rows = [words[place] for place in places]
-        yield places, tokenizer(rows, is_split_into_words=True, padding=True, return_tensors="pt")
+        options = {"padding": True, "padding_side": "right", "return_tensors": "pt"}  # the encoder is called directly
+        yield places, tokenizer(rows, is_split_into_words=True, **options)
 
 
 def _share(explanation, pair: tuple[int, int], length: int) -> np.ndarray:
@@ -135,7 +141,7 @@ def _look_inside(model, inputs, is_word, pairs, method, tokenizer):  # scores (B
         model.encoder.set_attn_implementation("eager")  # the only one that returns what it attends to
         attended = model.encoder(ids, mask, output_attentions=True).attentions[-1].detach()  # (B, heads, from, to)
         model.encoder.set_attn_implementation(used)
-        return (attended * mask[:, None, :, None]).sum((1, 2)).numpy()
+        return (attended * mask[:, None, :, None]).sum((1, 2)).float().numpy()
 
     def difference(embedded, mask, pairs):
         hidden = model.encoder(inputs_embeds=embedded, attention_mask=mask).last_hidden_state
@@ -145,7 +151,8 @@ def _look_inside(model, inputs, is_word, pairs, method, tokenizer):  # scores (B
     embed = model.encoder.get_input_embeddings()
     embedded = embed(ids).detach().requires_grad_()
     if method == "gradient x input":
-        return InputXGradient(difference).attribute(embedded, None, (mask, pairs)).sum(-1).detach().numpy()
+        return InputXGradient(difference).attribute(embedded, None, (mask, pairs)).sum(-1).detach().float().numpy()
     masked = embed(torch.where(torch.from_numpy(is_word), tokenizer.mask_token_id, ids)).detach()
     ig = IntegratedGradients(difference)
-    return ig.attribute(embedded, masked, None, (mask, pairs), STEPS, internal_batch_size=256).sum(-1).detach().numpy()
+    found = ig.attribute(embedded, masked, None, (mask, pairs), STEPS, internal_batch_size=256)
+    return found.sum(-1).detach().float().numpy()

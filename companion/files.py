@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import re
+import zlib
 from pathlib import Path
 
 import datasets
@@ -122,13 +123,15 @@ def read(path: Path, place: Path) -> datasets.Dataset:
             text = file.read().decode("utf-8-sig")
         if not text.strip():
             raise ValueError("it is empty")
+        if "\0" in text:
+            raise ValueError("it has null characters, perhaps because it is encoded in UTF-16; save it as UTF-8")
         rows = read_delimited(text, kind) if kind in ("csv", "tsv") else read_json(text, kind)
         return datasets.Dataset.from_dict(rows)
     except UnicodeDecodeError:
         raise ValueError(
             f"The file '{place}' is not encoded in UTF-8; open it in an editor and save it as UTF-8."
         ) from None
-    except (ValueError, OverflowError, pyarrow.ArrowException, OSError, EOFError) as error:
+    except (ValueError, OverflowError, RecursionError, pyarrow.ArrowException, OSError, EOFError, zlib.error) as error:
         cause = " ".join(str(error).split())[:200].rstrip(".")
         raise ValueError(f"The file '{place}' cannot be read: {cause}.") from None
 
@@ -145,6 +148,8 @@ def read_delimited(text: str, kind: str) -> dict[str, list]:
         names, *rows = filter(None, reader)  # an empty line is no row
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num}: {error}") from None
+    if wrong := next((sign for sign in ";\t|" if len(names) == 1 and sign in names[0]), None):
+        raise ValueError(f"its columns are separated by {wrong!r}; a .csv file needs commas, and a .tsv file tabs")
     if len(set(names)) < len(names):
         raise ValueError("two of its columns have the same name")
     for number, row in enumerate(rows, start=1):
@@ -163,7 +168,7 @@ def read_json(text: str, kind: str) -> dict[str, list]:
     except json.JSONDecodeError:
         rows = None  # many a .json file holds JSON lines
     if isinstance(rows, dict):
-        rows = rows.get("data")
+        rows = rows.get("data", [rows])
     if rows is None:
         rows = []
         for number, line in enumerate(text.split("\n"), start=1):
@@ -171,6 +176,8 @@ def read_json(text: str, kind: str) -> dict[str, list]:
                 rows += [json.loads(line)] if line.strip() else []
             except json.JSONDecodeError as error:
                 raise ValueError(f"line {number} is not JSON ({error.msg})") from None
+    if not isinstance(rows, list):
+        raise ValueError("it is not a list of objects, one for each row")
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise ValueError(f"row {number} is not an object with a text and a label")
@@ -184,8 +191,8 @@ def check_column(name: str, values: list) -> None:
     """Raises ValueError, naming the row, for values that no column can hold together."""
     first = next((value for value in values if value is not None), None)
     for number, value in enumerate(values, start=1):
-        if isinstance(value, str) and not is_text(value):
-            raise ValueError(f"row {number} has half a character in '{name}' (a lone surrogate); remove it")
+        if not is_text(json.dumps([name, value], ensure_ascii=False)):
+            raise ValueError(f"row {number} has half a character in {name!a} (a lone surrogate); remove it")
         if value is not None and kind_of(value) is not kind_of(first):
             raise ValueError(f"row {number} has {value!r} as '{name}', and rows before it {first!r}: mixed types")
 

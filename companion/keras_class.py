@@ -55,10 +55,12 @@ class BertCNN(keras.Model):
         super().__init__(**kwargs)
         self.settings = BertCNNConfig(kernel_sizes, num_filters, dropout, num_labels, hidden_units).head
         self.encoder = encoder
-        self.convs = [layers.Conv1D(num_filters, k, activation="relu", name=f"conv_{k}") for k in kernel_sizes]
-        self.dropout = layers.Dropout(dropout)
-        self.hidden_layer = layers.Dense(hidden_units, activation="relu", name="hidden_layer") if hidden_units else None
-        self.classifier = layers.Dense(num_labels, kernel_initializer=SMALL, name="classifier")
+        dtype = self.dtype_policy  # a saved model's own, whatever Keras is set to when it is loaded
+        relu = {"activation": "relu", "dtype": dtype}
+        self.convs = [layers.Conv1D(num_filters, k, name=f"conv_{k}", **relu) for k in self.settings["kernel_sizes"]]
+        self.dropout = layers.Dropout(dropout, dtype=dtype)
+        self.hidden_layer = layers.Dense(hidden_units, name="hidden_layer", **relu) if hidden_units else None
+        self.classifier = layers.Dense(num_labels, kernel_initializer=SMALL, name="classifier", dtype=dtype)
 
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":
@@ -128,7 +130,8 @@ class BertCNN(keras.Model):
 
     def get_config(self):
         encoder, flags = keras.saving.serialize_keras_object(self.encoder), trainable_layers(self)
-        return {**super().get_config(), **self.settings, "encoder": encoder, "trainable_layers": flags}
+        settings = {**self.settings, "dropout": self.dropout.rate}  # as it is now
+        return {**super().get_config(), **settings, "encoder": encoder, "trainable_layers": flags}
 
     @classmethod
     def from_config(cls, config):

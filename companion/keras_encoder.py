@@ -99,12 +99,11 @@ def from_pytorch(bert, name: str) -> BertEncoder:
         raise ValueError(
             f"The Keras variants do not know the activation '{config.hidden_act}' of '{name}'; the PyTorch variants do."
         )
-    for setting, usual in (("is_decoder", False), ("position_embedding_type", "absolute")):
-        if (value := getattr(config, setting, usual)) != usual:
-            raise ValueError(
-                f"The Keras variants need a BERT with {setting}={usual!r}, and '{name}' has {value!r}; "
-                "the PyTorch variants take it."
-            )
+    if getattr(config, "is_decoder", False):
+        raise ValueError(
+            f"The Keras variants need a BERT with is_decoder=False, and '{name}' has True; "
+            "the PyTorch variants take it."
+        )
     encoder = BertEncoder(
         hidden_act=config.hidden_act,
         layer_norm_eps=config.layer_norm_eps,

@@ -52,7 +52,8 @@ def unify(splits: dict, name: str) -> dict:
         return {split: replace(splits[split], labels, datasets.Value("float32")) for split, labels in numbers.items()}
     for split, labels in rows.items():
         if [UNLABELLED] in labels:
-            raise ValueError(f"The split '{split}' of '{name}' has rows without a label (-1).")
+            unlabelled = "(-1). If -1 is a class, write the classes as words"
+            raise ValueError(f"The split '{split}' of '{name}' has rows without a label {unlabelled}.")
     declared = {split: names_of(splits[split].features["label"]) for split in rows}
     if several and not any(declared.values()) and all(map(is_multi_hot, rows.values())):
         if len({len(labels[0]) for labels in rows.values()}) > 1:
@@ -81,7 +82,7 @@ def read(rows, where: str) -> list:
     def meaning(value, row):
         if isinstance(value, list):
             return [meaning(one, row) for one in value]
-        if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
+        if value is None or not str(value).strip() or (isinstance(value, float) and not math.isfinite(value)):
             raise ValueError(f"The {where} has rows without a label; row {row} is the first.")
         if isinstance(inner, datasets.ClassLabel) and value != -1:
             return inner.int2str(value)

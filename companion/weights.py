@@ -35,7 +35,7 @@ def to_keras(torch_model: BertCNN, keras_model):
 def to_pytorch(keras_model, torch_model: BertCNN) -> BertCNN:
     """Copy all weights of either Keras variant into the PyTorch class, and return that."""
     for parameter, variable in _pairs(torch_model, keras_model):
-        value = keras.ops.convert_to_numpy(variable)
+        value = np.float32(keras.ops.convert_to_numpy(variable))  # PyTorch does not know NumPy's bfloat16
         value = value.reshape(parameter.shape[::-1]).T if variable.name == "kernel" else value.reshape(parameter.shape)
         parameter.copy_(torch.from_numpy(np.ascontiguousarray(value)))
     return torch_model

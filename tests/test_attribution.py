@@ -1,5 +1,6 @@
 """Every logit is the sum of what the filters read, in all four variants, and each window stands where it says."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -129,6 +130,9 @@ def test_what_the_limit_cuts_off_is_said(four):
     assert whole.cut == ""
     assert cut.cut and long.strip().endswith(cut.cut)
     assert len(four.tokenizer(long[: -len(cut.cut) - 1])["input_ids"]) <= 128 < len(four.tokenizer(long)["input_ids"])
+    left = copy.deepcopy(four.tokenizer)
+    left.truncation_side = "left"
+    assert next(explain(four.model, ["dull " * 3 + "good " * 126], tokenizer=left)).cut == "dull dull dull"
 
 
 @pytest.mark.parametrize(

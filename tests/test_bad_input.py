@@ -178,3 +178,5 @@ def test_settings_may_be_numbers_of_numpy(kind, random_encoder, tmp_path):
     for build in (BUILD["keras_class"], BUILD["keras_functional"]):
         build(random_encoder, **head).save(tmp_path / "model.keras")
         assert keras.saving.load_model(tmp_path / "model.keras").count_params() == model.num_parameters()
+    made = keras_class.BertCNN(load_keras_encoder(random_encoder), kernel_sizes=head["kernel_sizes"])
+    assert [conv.kernel_size for conv in made.convs] == [(2,), (3,)]

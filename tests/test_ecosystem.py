@@ -22,6 +22,7 @@ from companion.attribution import explain
 from companion.config import BertCNNConfig
 from companion.data import encode, keras_batches
 from companion.encoders import load_tokenizer
+from companion.export.saved import from_keras
 from companion.pytorch_class import BertCNN
 
 LABELS = torch.tensor([1, 0, 0, 1])
@@ -494,6 +495,26 @@ def test_keras_follows_the_precision_it_is_set_to(random_encoder, four, inputs, 
     np.testing.assert_allclose(logits, np.array(four.keras_class(inputs)), rtol=0, atol=0.3)
     model.compile(keras.optimizers.SGD(0.01), keras_class.loss_for(), run_eagerly=True)
     assert np.isfinite(model.train_on_batch(inputs, np.zeros(len(logits), int)))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
+@pytest.mark.parametrize("build", KERAS.values(), ids=KERAS)
+def test_a_keras_file_keeps_its_precision_and_its_dropout(random_encoder, inputs, tmp_path, build, policy):
+    """Wherever it is loaded, also as a PyTorch model."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = build(random_encoder, hidden_units=5)
+    finally:
+        keras.config.set_dtype_policy(before)
+    next(layer for layer in model.layers if layer.name.startswith("dropout")).rate = 0.2
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert next(layer for layer in again.layers if layer.name.startswith("dropout")).rate == 0.2
+    expected = np.array(keras.ops.cast(model(inputs), "float32"))
+    assert np.array_equal(np.array(keras.ops.cast(again(inputs), "float32")), expected)
+    found = from_keras(tmp_path / "model.keras")(**{name: torch.tensor(array) for name, array in inputs.items()})
+    np.testing.assert_allclose(found.logits.detach().numpy(), expected, rtol=0, atol=0.01)
 
 
 def test_one_exported_graph_serves_every_length_and_batch(four):

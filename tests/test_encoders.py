@@ -13,7 +13,9 @@ from conftest import STEPS, TEXTS, VARIANTS, Four, assert_same, save_tokenizer
 from companion import weights
 from companion.attribution import explain
 from companion.encoders import load_keras_encoder, load_pytorch_encoder, load_tokenizer
+from companion.predict.models import identify
 from companion.pytorch_class import BertCNN
+from companion.study.experiment import encoder_identity
 from tests.test_bad_input import BUILD, refusal
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -79,6 +81,44 @@ def test_settings_that_keras_cannot_follow_are_refused(tmp_path, settings, messa
     BUILD["pytorch_class"](name)
 
 
+def test_a_position_embedding_that_transformers_has_given_up_is_refused(tmp_path):
+    name = save_encoder(tmp_path, position_embedding_type="relative_key")
+    for build in BUILD.values():
+        refusal("needs position_embedding_type='relative_key', which transformers no longer has", build, name)
+
+
+WRONG = {
+    "names with a prefix": lambda tensors: {f"model.{name}": tensor for name, tensor in tensors.items()},
+    "tensors in a dict": lambda tensors: {"state_dict": tensors},
+    "a layer too few": lambda tensors: {name: t for name, t in tensors.items() if "layer.1" not in name},
+    "another vocabulary": lambda tensors: tensors | {"embeddings.word_embeddings.weight": torch.zeros(7, 32)},
+}
+
+
+@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
+def test_no_weight_stays_random(random_encoder, tmp_path, change):
+    shutil.copy(f"{random_encoder}/config.json", tmp_path)
+    torch.save(change(load_pytorch_encoder(random_encoder).state_dict()), tmp_path / "pytorch_model.bin")
+    for load in (load_pytorch_encoder, load_keras_encoder):
+        refusal("weights of .* are not those of its config.json: .* such as ", load, str(tmp_path))
+
+
+def test_a_missing_shard_is_noticed(random_encoder, tmp_path):
+    load_pytorch_encoder(random_encoder).save_pretrained(tmp_path, max_shard_size="20KB")
+    load_pytorch_encoder(str(tmp_path))
+    sorted(tmp_path.glob("*.safetensors"))[0].unlink()
+    refusal("has 5 of 6 files of weights; fetch it again", load_pytorch_encoder, str(tmp_path))
+
+
+def test_old_weights_identify_an_encoder(random_encoder, tmp_path):
+    shutil.copy(f"{random_encoder}/config.json", tmp_path)
+    found = set()
+    for value in (0.0, 1.0):
+        torch.save({"weight": torch.tensor(value)}, tmp_path / "pytorch_model.bin")
+        found |= {encoder_identity(str(tmp_path)), identify(str(tmp_path))}
+    assert len(found) == 4
+
+
 @pytest.mark.parametrize("settings", [{"hidden_act": "relu"}, {"layer_norm_eps": 1e-3}, {"num_attention_heads": 4}])
 @pytest.mark.parametrize("build", ["keras_class", "keras_functional"])
 def test_weights_do_not_go_where_they_would_mean_something_else(random_encoder, tmp_path, build, settings):
@@ -131,14 +171,21 @@ def test_old_weights_are_loaded_safely(random_encoder, tmp_path, load):
 
 # --- positions that start after the padding's number ----------------------------------------------
 
-ROBERTAS = "Camembert Data2VecText IBert Lilt Longformer Luke MPNet Roberta RobertaPreLayerNorm XLMRoberta Xmod".split()
+ROBERTAS = "Camembert Data2VecText Esm IBert LayoutLMv3 Lilt Longformer Luke MPNet Roberta RobertaPreLayerNorm".split()
+ROBERTAS += ["XLMRoberta", "Xmod"]
 
 
-@pytest.mark.parametrize("kind", [*ROBERTAS, "Bert", "DistilBert", "Electra"])
+@pytest.mark.parametrize("kind", [*ROBERTAS, "Bert", "DistilBert", "Electra", "GPT2", "OpenAIGPT"])
 def test_a_long_text_is_cut_to_the_positions_there_are(tmp_path, kind):
     settings = {**TINY, "vocab_size": 60, "max_position_embeddings": 34, "pad_token_id": 1 if kind in ROBERTAS else 0}
     if kind == "DistilBert":
         settings |= {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
+    if kind == "Esm":
+        settings |= {"position_embedding_type": "absolute", "mask_token_id": 4}
+    if "GPT" in kind:
+        settings |= {"n_positions": settings.pop("max_position_embeddings"), "n_layer": 1}
+    if kind == "LayoutLMv3":
+        settings |= {"coordinate_size": 6, "shape_size": 4, "visual_embed": False}
     if kind == "Longformer":
         settings |= {"attention_window": 8}
     if kind == "Lilt":
@@ -155,6 +202,20 @@ def test_a_long_text_is_cut_to_the_positions_there_are(tmp_path, kind):
     assert inputs["input_ids"].shape[1] == (32 if kind in ROBERTAS else 34)
     with torch.no_grad():
         assert model(**inputs).logits.isfinite().all()
+
+
+def test_a_tokenizer_without_padding_pads_with_its_last_token(random_encoder, tmp_path):
+    shutil.copytree(random_encoder, tmp_path, dirs_exist_ok=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.pad_token, tokenizer.eos_token = None, "[SEP]"
+    tokenizer.save_pretrained(tmp_path)
+    model, found = BertCNN.from_encoder(str(tmp_path), num_filters=2), load_tokenizer(str(tmp_path))
+    assert found.pad_token == "[SEP]"
+    with torch.no_grad():
+        alone, padded = (
+            model(**found(some, padding=True, return_tensors="pt")).logits[0] for some in (["dull"], TEXTS[2:])
+        )
+    torch.testing.assert_close(alone, padded, rtol=0, atol=1e-6)
 
 
 # --- whose tokenizer ------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Scores for words and the deletion test, on a model of which we know what matters to it."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -188,6 +190,26 @@ def call(name, **how):
 def test_bad_input_is_refused_with_one_sentence(model, tokenizer, name, how, message):
     with pytest.raises(ValueError, match=message):
         call(name, **{"model": model, "texts": ["good film"], "tokenizer": tokenizer, **how})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_tokenizers_side_and_the_models_precision_change_nothing(model, random_encoder, method):
+    left = load_tokenizer(random_encoder)
+    left.padding_side = "left"
+    right, found = (word_scores(model, TEXTS, method, t) for t in (load_tokenizer(random_encoder), left))
+    for one, other in zip(right, found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    assert np.isfinite(np.concatenate(word_scores(copy.deepcopy(model).bfloat16(), TEXTS, method, left))).all()
+
+
+@pytest.mark.parametrize("function", [word_scores, deletion_curves, window_falls])
+def test_what_belongs_to_another_model_is_refused(model, random_encoder, function):
+    more = {word_scores: ("occlusion",), deletion_curves: ([[1.0]], [1]), window_falls: ([1],)}[function]
+    with pytest.raises(ValueError, match="The tokenizer, of 8192 tokens, is not that of the model's encoder"):
+        function(model, ["good"], *more)
+    for settings in ({"num_labels": 1}, {"problem_type": "multi_label_classification"}):
+        with pytest.raises(ValueError, match="needs a model that chooses one of several classes"):
+            function(BertCNN.from_encoder(random_encoder, num_filters=2, **settings), ["good"], *more)
 
 
 def test_a_model_in_training_is_refused(random_encoder, tokenizer):

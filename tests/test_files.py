@@ -227,14 +227,26 @@ BROKEN = {
         (b'text,label\n"good,1\n', "'train.csv' cannot be read: line 2: unexpected end of data"),
         (b"text,text\na,b\n", "two of its columns have the same name"),
         (b"\n \n", "'train.csv' cannot be read: it is empty"),
+        (b"text;label\ngood, very;1\n", "its columns are separated by ';'; a .csv file needs commas"),
+        ("text,label\ngood,1\n".encode("utf-16-le"), "null characters, perhaps because it is encoded in UTF-16"),
     ],
     "train.jsonl": [
         (b'{"text": "a", "label": 1}\n{"text": "b" "label": 1}\n', "'train.jsonl' cannot be read: line 2 is not JSON"),
         (b'{"text": "a", "label": 1}\n["b", 1]\n', "row 2 is not an object with a text and a label"),
         (b'{"text": "a", "label": 1}\n{"text": "b\\ud83d", "label": 1}\n', "row 2 has half a character in 'text'"),
         (b'{"text": "a", "label": 1}\n{"text": "b", "label": "good"}\n', "row 2 has 'good' as 'label'"),
+        (
+            b'{"text": "a", "label": ["b"]}\n{"text": "a", "label": ["\\ud83d"]}\n',
+            "row 2 has half a character in 'label'",
+        ),
+    ],
+    "train.json": [
+        (b"3", "'train.json' cannot be read: it is not a list of objects"),
+        (b"[" * 99999, "'train.json' cannot be read: maximum recursion depth exceeded"),
+        (b'{\n"text": {"0": "good"},\n"label": {"0": 1}}', "Text 0 is not a string but dict: {'0': 'good'}"),
     ],
     "train.csv.gz": [
+        (gzip.compress(b"good," * 99)[:10] + b"\xff" * 20, "'train.csv.gz' cannot be read: Error -3"),
         (gzip.compress(b"text,label\n" + b"good,1\n" * 99)[:-12], "'train.csv.gz' cannot be read"),
         (b"text,label\ngood,1\n", "'train.csv.gz' cannot be read: Not a gzipped file"),
     ],
@@ -253,6 +265,11 @@ def test_a_split_without_the_columns_is_named(tmp_path):
     save(tmp_path / "train.csv")
     save(tmp_path / "sample_submission.csv", [("1", "0")], ("id", "score"))
     refusal("'sample_submission' of .* has no column label, text; it has id, score", load_dataset, str(tmp_path))
+
+
+def test_texts_and_labels_are_two_columns(tmp_path):
+    name = save(tmp_path / "train.csv")
+    refusal("cannot both be the column 'label'", load_dataset, name, "label", "label")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):

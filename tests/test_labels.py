@@ -71,6 +71,8 @@ REFUSED = {
     "names in lists": ([["a"], ["b"]], [["c", "a"]], "the label 'c', which is not among training's: 'a', 'b'"),
     "none": (["a", "b"], ["a", None], "has rows without a label; row 2 is the first"),
     "empty": (["a", "b"], ["", "a"], "has rows without a label; row 1 is the first"),
+    "blank": (["a", "b"], ["a", " "], "has rows without a label; row 2 is the first"),
+    "minus one": ([-1, 0, 1], [0], "has rows without a label .-1.. If -1 is a class, write the classes as words"),
     "a list as text": (["[1, 0]", "[0, 1]"], ["[1, 1]"], "is a list as text, .*: store lists as JSON lines or Parquet"),
 }
 

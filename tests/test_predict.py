@@ -231,6 +231,7 @@ def test_a_corpus_of_the_package_is_an_input():
         (["nobody/nothing"], "There is no dataset 'nobody/nothing'"),
         (["a.csv", "--text", "body"], "'a.csv' has no column 'body'; it has id, text"),
         (["a.parquet", "--text", "body"], "'a.parquet' has no column 'body'; it has id, text"),
+        (["utf16.csv"], "'utf16.csv' has no column 'text'; it has no text in UTF-8"),
         (["damaged.parquet"], "'damaged.parquet' is no Parquet file, or damaged"),
         (["a.csv", "--model", "embedded"], "'embedded' is no BERT-CNN"),
         (["a.csv", "--int8"], "--int8 needs an export"),
@@ -244,6 +245,7 @@ def test_bad_input_gets_one_sentence_before_any_work(arguments, message, model, 
         write(Path(name), sentences(3))
     Path("a.docx").write_bytes(b"")
     Path("damaged.parquet").write_bytes(b"PAR1")
+    Path("utf16.csv").write_text("text\ngood\n", encoding="utf-16")
     Path("empty").mkdir()
     Path("full").mkdir()
     write(Path("full", "notes.txt"), ["mine"])
@@ -251,6 +253,17 @@ def test_bad_input_gets_one_sentence_before_any_work(arguments, message, model, 
     with pytest.raises(ValueError, match=message):
         predict(arguments[0], "--model", model, "--out", "out", *arguments[1:])
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_compressed_file_that_is_cut_short_is_named(model, tmp_path):
+    whole = gzip.compress("\n".join(map(str, range(9999))).encode())
+    (tmp_path / "a.txt.gz").write_bytes(whole[:-500])
+    with pytest.raises(ValueError, match=r"a.txt.gz' is damaged: Compressed file ended"):
+        predict(tmp_path / "a.txt.gz", "--model", model, "--out", tmp_path / "out", "--rows", 10_000)
+
+
+def test_null_characters_are_no_text():
+    assert sources.checked(1, "\0d\0u\0l\0l").error == "the text is not valid UTF-8"
 
 
 def test_another_run_in_the_same_folder_is_refused(model, tmp_path):

@@ -221,3 +221,25 @@ def test_pieces_that_cannot_hold_every_window_are_refused(tokenizer, options, me
 def test_what_is_no_text_is_refused(tokenizer, texts, message):
     with pytest.raises(ValueError, match=message):
         documents.cut(texts, tokenizer)
+
+
+def test_a_document_is_not_cut_from_its_end(random_encoder):
+    tokenizer = load_tokenizer(random_encoder)
+    tokenizer.truncation_side = "left"
+    with pytest.raises(ValueError, match="is cut from its start on: set "):
+        cut([words(99)], tokenizer, length=20, overlap=8)
+
+
+def test_another_encoders_tokenizer_is_refused(model):
+    with pytest.raises(ValueError, match="is not that of the model's encoder"):
+        explain(model, "good film", load_tokenizer())
+
+
+def test_several_labels_have_the_loss_of_a_sentences_model(random_encoder, tokenizer):
+    model = DocumentCNN.from_encoder(random_encoder, num_labels=3, problem_type="multi_label_classification")
+    row = cut(["good film"], tokenizer, length=20, overlap=8)[0]
+    inputs = {name: torch.from_numpy(row[name])[None] for name in ("input_ids", "attention_mask", "window_mask")}
+    labels = torch.tensor([[1.0, 1.0, 0.0]])
+    found = model(**inputs, labels=labels)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(found.logits, labels)
+    assert found.loss.item() == pytest.approx(expected.item())

@@ -75,6 +75,14 @@ def test_bad_documents_are_refused_in_one_sentence(random_encoder, sentences, ke
     assert "\n" not in str(caught.value)
 
 
+def test_sentences_are_padded_on_the_right_whatever_the_tokenizers_side(random_encoder):
+    """What is computed from the encoder's vectors relies on it."""
+    left = load_tokenizer(random_encoder)
+    left.padding_side = "left"
+    one, other = (encode([["a film", "good"]], [[1, 0]], t)[0] for t in (load_tokenizer(random_encoder), left))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
 def documents(count, seed=0):
     rng = np.random.default_rng(seed)
     sentences = [

@@ -124,6 +124,18 @@ def test_pipeline_finds_the_spans_that_the_package_decodes(random_encoder, tmp_p
     assert kinds
 
 
+def test_a_pipeline_may_give_token_types(random_encoder):
+    model, tokenizer = (
+        TaggingCNN.from_encoder(random_encoder),
+        transformers.AutoTokenizer.from_pretrained(random_encoder),
+    )
+    assert "token_type_ids" in tokenizer("dull")
+    found = transformers.pipeline("token-classification", model=model, tokenizer=tokenizer, device="cpu")("dull")
+    with torch.no_grad():
+        scores = model(torch.tensor([tokenizer("dull")["input_ids"]])).logits[0, 1].softmax(0)
+    assert found[0]["score"] == pytest.approx(scores.max().item())
+
+
 def test_even_kernels_have_no_centre():
     for sizes in [(2,), (1, 4)]:
         with pytest.raises(ValueError, match="Centred windows need odd kernel sizes"):

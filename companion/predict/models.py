@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from companion.attribution import explain
-from companion.encoders import find_encoder
+from companion.encoders import find_encoder, find_weights
 from companion.export.reader import Exported
 from companion.export.saved import load_saved
 
@@ -47,7 +47,7 @@ def identify(name: str) -> str:
     elif (path / "model.onnx").is_file():
         files = [path / "model.onnx", path / "labels.json"]
     else:
-        files = [*sorted(find_encoder(name).glob("*.safetensors")), find_encoder(name) / "config.json"]
+        files = [*find_weights(find_encoder(name)), find_encoder(name) / "config.json"]
     for file in files:
         with open(file, "rb") as stream:
             checksum.update(hashlib.file_digest(stream, "sha256").digest())

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,6 @@ from pyarrow import parquet
 from companion.files import HIDDEN, PACKAGED, is_text, read_splits
 
 KINDS = re.compile(r".+\.(parquet|(jsonl|ndjson|csv|tsv|txt)(\.gz)?)", re.IGNORECASE)
-LONGEST = 10_000_000  # characters of a CSV field: a quotation mark that is never closed ends there
 
 
 class Row(NamedTuple):
@@ -47,7 +47,7 @@ def checked(line: int, text) -> Row:
         return Row(line, None, "the text is missing")
     if not isinstance(text, str):
         return Row(line, None, f"the text is not a string but {type(text).__name__}")
-    if not is_text(text):  # bytes that are not UTF-8 have become lone surrogates, too
+    if not is_text(text) or "\0" in text:  # bytes that are not UTF-8 are lone surrogates; UTF-16 has zeros
         return Row(line, None, "the text is not valid UTF-8")
     return Row(line, text) if text.strip() else Row(line, None, "the text is empty")
 
@@ -63,7 +63,11 @@ class Lines:
         return self
 
     def __next__(self) -> str:
-        if not (raw := self.stream.readline()):
+        try:
+            raw = self.stream.readline()
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(f"'{self.stream.name}' is damaged: {error}.") from None
+        if not raw:
             raise StopIteration
         text = raw.decode("utf-8" if self.start else "utf-8-sig", errors="surrogateescape")
         self.start, self.line = self.start + len(raw), self.line + 1
@@ -82,13 +86,14 @@ class TextFile:
         self.kind = KINDS.fullmatch(self.path.name)[2].lower()
         self.header, self.begins = None, (0, 1)
         if self.kind in ("csv", "tsv"):
-            csv.field_size_limit(LONGEST)
+            csv.field_size_limit(10_000_000)  # characters: a quotation mark that is never closed ends there
             with self.open() as stream:
                 lines = Lines(stream, 0, 1)
                 self.header = next(filter(None, self.reader(lines)), [])
                 self.begins = (lines.start, lines.line)
             if self.column not in self.header:
-                raise ValueError(f"'{self.name}' has no column '{self.column}'; it has {', '.join(self.header)}.")
+                found = ", ".join(self.header) if is_text("".join(self.header)) else "no text in UTF-8"
+                raise ValueError(f"'{self.name}' has no column '{self.column}'; it has {found}.")
 
     def open(self):
         return gzip.open(self.path) if self.path.suffix.lower() == ".gz" else open(self.path, "rb")
@@ -100,8 +105,7 @@ class TextFile:
         """Every row from a place on, and the place after it: (row, byte, line)."""
         with self.open() as stream:
             lines = Lines(stream, start, line)
-            rows = self.csv_rows(lines) if self.header else self.line_rows(lines)
-            for row in rows:
+            for row in self.csv_rows(lines) if self.header else self.line_rows(lines):
                 yield row, lines.start, lines.line
 
     def line_rows(self, lines: Lines) -> Iterator[Row]:
@@ -116,9 +120,8 @@ class TextFile:
             return Row(number, None, f"the line is not JSON ({error.msg}: column {error.colno})")
         except (ValueError, RecursionError):  # a number of thousands of digits; lists in lists in lists
             return Row(number, None, "the line is not JSON that can be read")
-        if not isinstance(found, dict):
-            return Row(number, None, "the line is not a JSON object")
-        return checked(number, found.get(self.column))
+        wrong = Row(number, None, "the line is not a JSON object")
+        return checked(number, found.get(self.column)) if isinstance(found, dict) else wrong
 
     def csv_rows(self, lines: Lines) -> Iterator[Row]:
         place, reader = self.header.index(self.column), self.reader(lines)
@@ -221,8 +224,7 @@ class Split(Table):
 def find_sources(name: str, column: str = "text") -> list:
     """The sources that a name stands for: a file, the files of a folder, the splits of a dataset.
 
-    Raises ValueError, with one sentence, for a file of an unknown kind, a folder without any that is known, a missing
-    column, and what the Hub does not give.
+    Raises ValueError, with one sentence, for unknown kinds of files, a missing column, and what the Hub does not give.
     """
     path = PACKAGED.get(name, Path(name))
     if path.is_file():

@@ -19,7 +19,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from companion.data import encode
-from companion.encoders import find_encoder, load_pytorch_encoder, load_tokenizer
+from companion.encoders import find_encoder, find_weights, load_pytorch_encoder, load_tokenizer
 from companion.pytorch_class import BertCNN
 from companion.study import recipes
 from companion.study.challenge import load_challenge
@@ -179,6 +179,6 @@ def train_cnn(experiment: Experiment, seed: int = 0) -> tuple[BertCNN, np.ndarra
 def encoder_identity(name: str) -> str:
     """A name and the start of the weights' checksum: a retrained encoder counts as another one."""
     checksum = hashlib.sha256()
-    for part in sorted(find_encoder(name).glob("*.safetensors")):  # large encoders have several
+    for part in find_weights(find_encoder(name)):  # large encoders have several
         checksum.update(part.read_bytes())
     return f"{Path(name).name} {checksum.hexdigest()[:8]}"

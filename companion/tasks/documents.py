@@ -4,6 +4,7 @@ import numpy as np
 
 from companion.attribution import Explanation, _read_head
 from companion.data import check_texts
+from companion.encoders import check_tokenizer
 
 
 def cut(texts, tokenizer, kernel_sizes=(3, 4, 5), length: int = 256, overlap: int = 64) -> list[dict]:
@@ -20,6 +21,8 @@ def cut(texts, tokenizer, kernel_sizes=(3, 4, 5), length: int = 256, overlap: in
         raise ValueError(f"Pieces of {length} tokens hold {held} of the text; the largest kernel reads {largest}.")
     if length > tokenizer.model_max_length:
         raise ValueError(f"The encoder reads {tokenizer.model_max_length} tokens at once, not pieces of {length}.")
+    if tokenizer.truncation_side != "right":
+        raise ValueError("A document is cut from its start on: set tokenizer.truncation_side to 'right'.")
     if not largest - 1 <= overlap < held:
         raise ValueError(f"Such pieces can overlap by {largest - 1} to {held - 1} tokens, not by {overlap}.")
     options = {"max_length": length, "stride": overlap, "truncation": True, "padding": True, "padding_side": "right"}
@@ -41,6 +44,7 @@ def explain(model, text: str, tokenizer, batch_size: int = 16, **pieces) -> Expl
     model: a `DocumentCNN` of either framework. pieces: arguments of `cut`. `token` numbers the tokens of all pieces.
     """
     head, found, places = _read_head(model), [], []
+    check_tokenizer(tokenizer, head.vocabulary, head.rows, given=True)
     row = cut([text], tokenizer, head.kernel_sizes, **pieces)[0]
     for start in range(0, len(row["input_ids"]), batch_size):
         ids, mask, counts = (row[n][start : start + batch_size] for n in ("input_ids", "attention_mask", "window_mask"))

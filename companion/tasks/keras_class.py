@@ -95,8 +95,8 @@ class SummaryCNN(TaskCNN):
     def __init__(self, encoder, num_filters=100, num_labels=1, sentence_kernel_sizes=(3,), **settings):
         super().__init__(encoder, num_filters=num_filters, num_labels=num_labels, **settings)
         sizes = self.settings["sentence_kernel_sizes"] = tuple(sentence_kernel_sizes)
-        options = [{"kernel_size": k, "activation": "relu", "name": f"sentence_conv_{k}"} for k in sizes]
-        self.sentence_convs = [keras.layers.Conv1D(num_filters, **option) for option in options]
+        relu = {"activation": "relu", "dtype": self.dtype_policy}
+        self.sentence_convs = [keras.layers.Conv1D(num_filters, k, name=f"sentence_conv_{k}", **relu) for k in sizes]
 
     def call(self, inputs, training=None):
         """Sentences (B, S, T) -> logits (B, S)."""

@@ -70,7 +70,7 @@ class DocumentCNN(TaskCNN):
         pieces = self.read(input_ids if hidden is None else hidden, attention_mask, window_mask)  # (B, P, K*F)
         features = pieces.amax(dim=1)  # the strongest of all windows of all pieces
         logits = self.classify(features)
-        loss = None if labels is None else F.cross_entropy(logits, labels)
+        loss = None if labels is None else self.loss(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
@@ -90,8 +90,8 @@ class TaggingCNN(TaskCNN):
         """ReLU of the k-token window centred on each token: (B, T, D) -> K x (B, T, F); without kernels, `hidden`."""
         return centre(self.convs, hidden, attention_mask) or [hidden]
 
-    def forward(self, input_ids=None, attention_mask=None, labels=None, hidden=None):
-        """Tokens (B, T) -> `logits` (B, T, C), and the `loss` of the tokens whose `labels` (B, T) are not -100."""
+    def forward(self, input_ids=None, attention_mask=None, labels=None, hidden=None, token_type_ids=None):
+        """Tokens (B, T) -> `logits` (B, T, C), `loss` where `labels` (B, T) are not -100; token types are not used."""
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         hidden = self.embed(input_ids, attention_mask) if hidden is None else hidden

@@ -14,8 +14,8 @@ def encode(sentences, key, tokenizer, max_length: int = 128) -> list[dict]:
             raise ValueError(f"Document {i} has no sentence.")
         if len(document) != len(marks) or set(marks) - {0, 1}:
             raise ValueError(f"Document {i} has {len(document)} sentences; `key` needs a 0 or 1 for each of them.")
-    options = {"padding": True, "truncation": True, "max_length": min(max_length, tokenizer.model_max_length)}
-    rows = [{**tokenizer(list(document), **options, return_tensors="np")} for document in sentences]
+    options = {"truncation": True, "max_length": min(max_length, tokenizer.model_max_length), "return_tensors": "np"}
+    rows = [{**tokenizer(list(document), padding=True, padding_side="right", **options)} for document in sentences]
     return [row | {"labels": np.array(marks)} for row, marks in zip(rows, key, strict=True)]
 
 
