@@ -23,7 +23,7 @@ from companion.attribution import explain
 from companion.encoders import load_tokenizer
 from companion.predict import __main__ as command
 from companion.predict import cluster, sources
-from companion.predict.work import Job
+from companion.predict.work import Job, digest
 from companion.pytorch_class import BertCNN
 
 ROOT = Path(__file__).parent.parent
@@ -295,7 +295,7 @@ def test_an_input_with_a_letter_changed_is_another_input(name, model, tmp_path):
 def test_a_saved_dataset_is_known_by_its_texts(tmp_path):
     def digests(name, texts):
         datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": texts})}).save_to_disk(tmp_path / name)
-        return [sources.digest(source) for source in sources.find_sources(str(tmp_path / name))]
+        return [digest(source) for source in sources.find_sources(str(tmp_path / name))]
 
     assert digests("a", ["bad film", None]) == digests("b", ["bad film", None]) != digests("c", ["bed film", None])
 

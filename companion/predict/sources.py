@@ -5,7 +5,6 @@ A row that cannot be read is a row, too: it says why, and the rows after it are 
 
 import csv
 import gzip
-import hashlib
 import itertools
 import json
 import re
@@ -238,17 +237,6 @@ def find_sources(name: str, column: str = "text") -> list:
     if not visible:
         raise ValueError(f"The folder '{name}' holds no .parquet, .jsonl, .csv, .tsv or .txt file.")
     return [open_file(place.as_posix(), file, column) for place, file in visible.items()]
-
-
-def digest(source) -> str:
-    """A checksum of a source's content: with one letter changed, it is another input."""
-    if not isinstance(source, Split):
-        with open(source.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    found = hashlib.sha256()
-    for batch in source.rows.select_columns(source.column).iter(1000):
-        found.update(json.dumps(batch[source.column], default=str).encode())
-    return found.hexdigest()
 
 
 def open_file(name: str, path: Path, column: str):

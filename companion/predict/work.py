@@ -9,7 +9,7 @@ from typing import NamedTuple
 from companion.export.reader import answers
 from companion.predict import models
 from companion.predict.parts import Parts
-from companion.predict.sources import Chunk, chunks, digest, find_sources
+from companion.predict.sources import Chunk, Split, chunks, find_sources
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,17 @@ class Done(NamedTuple):
 
     rows: int
     errors: list[str]
+
+
+def digest(source) -> str:
+    """A checksum of a source's content: with one letter changed, it is another input."""
+    if not isinstance(source, Split):
+        with open(source.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.sha256()
+    for batch in source.rows.select_columns(source.column).iter(1000):
+        found.update(json.dumps(batch[source.column], default=str).encode())
+    return found.hexdigest()
 
 
 class Work:
