@@ -220,7 +220,7 @@ def _read_keras(model) -> Head:
 
     layers = {layer.name: layer for layer in model.layers}
     dense = [layers[name] for name in ("classifier", "hidden_layer") if name in layers]
-    arrays = [np.float32(to_numpy(w)).T for layer in dense for w in (layer.kernel, layer.bias)]
+    arrays = [to_numpy(w).astype(np.float32).T for layer in dense for w in (layer.kernel, layer.bias)]
     sizes = [layer.kernel_size[0] for name, layer in layers.items() if name.startswith("conv_")]
     encoder = next(layer for layer in layers.values() if hasattr(layer, "vocabulary_size"))
     return Head(maps, getattr(encoder, "vocabulary", None), encoder.vocabulary_size, sizes, *arrays)

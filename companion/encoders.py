@@ -134,8 +134,8 @@ def load_pytorch_encoder(name: str = DEFAULT_ENCODER):
     else:
         options = {"output_loading_info": True, "ignore_mismatched_sizes": True}
         encoder, found = AutoModel.from_pretrained(folder, dtype=torch.float32, **options)
-        lacking = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
-        if lacking := sorted(key for key in lacking if "pooler" not in key):  # whose output is not used
+        keys = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+        if lacking := sorted(key for key in keys if "pooler" not in key):  # whose output is not used
             raise ValueError(
                 f"The weights of '{name}' are not those of its config.json: {len(lacking)} are missing or have "
                 f"another shape, such as {lacking[0]}."
