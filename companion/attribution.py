@@ -244,7 +244,7 @@ def _explain_batch(head, texts, labels, tokenizer):
     logits = bias + values.sum(axis=2)
     for row, text in enumerate(texts):
         offsets = tokens["offset_mapping"][row][tokens["attention_mask"][row] == 1]
-        read = offsets[offsets[:, 1] > 0]  # special tokens stand nowhere
+        read = offsets[offsets[:, 1] > 0]  # special tokens have no place in the text
         cut = (text[: read[0, 0]] + text[read[-1, 1] :]).strip() if tokens[row].overflowing else ""
         found = (logits[row], bias[row], values[row], features[row], windows[row])
         yield Explanation(text, *found, sizes, offsets, labels, cut)

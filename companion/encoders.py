@@ -102,7 +102,7 @@ def load_tokenizer(name: str = DEFAULT_ENCODER):
     folder = find_encoder(name)
     settings = _settings(folder)
     settings = settings.get("encoder_config", settings)  # a saved BERT-CNN has its encoder's inside
-    longest = settings.get("max_position_embeddings", settings.get("n_positions", 512))  # GPT-2 calls them so
+    longest = settings.get("max_position_embeddings", settings.get("n_positions", 512))  # GPT-2's name for it
     if settings.get("model_type") in OFFSET_POSITIONS:
         longest -= settings.get("pad_token_id", 1) + 1
     tokenizer = AutoTokenizer.from_pretrained(folder, model_input_names=["input_ids", "attention_mask"])
@@ -125,7 +125,7 @@ def load_pytorch_encoder(name: str = DEFAULT_ENCODER):
     if own.get("model_type") == "bert" and own.get("position_embedding_type", "absolute") != "absolute":
         raise ValueError(
             f"'{name}' needs position_embedding_type={own['position_embedding_type']!r}, which transformers "
-            "no longer has: it would compute other numbers."
+            "no longer supports: its vectors would be wrong."
         )
     if own is not settings:  # a saved BERT-CNN: its encoder alone
         encoder = AutoModel.from_config(AutoConfig.for_model(**settings["encoder_config"]))

@@ -1,5 +1,6 @@
 """The variants are ordinary models of their frameworks: saved, loaded, trained, compiled, differentiated as usual."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -478,16 +479,22 @@ def run(code, **environment):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@contextlib.contextmanager
+def precision(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("build", KERAS.values(), ids=KERAS)
 def test_keras_follows_the_precision_it_is_set_to(random_encoder, four, inputs, build, policy):
     """Computed in half precision, from weights in single precision, as `Trainer` does with `bf16=True`."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
+    with precision(policy):
         model = weights.to_keras(four.model, build(random_encoder))
-    finally:
-        keras.config.set_dtype_policy(before)
     logits = model(inputs)
     assert keras.backend.standardize_dtype(logits.dtype) == policy.removeprefix("mixed_")
     assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
@@ -501,12 +508,8 @@ def test_keras_follows_the_precision_it_is_set_to(random_encoder, four, inputs, 
 @pytest.mark.parametrize("build", KERAS.values(), ids=KERAS)
 def test_a_keras_file_keeps_its_precision_and_its_dropout(random_encoder, inputs, tmp_path, build, policy):
     """Wherever it is loaded, also as a PyTorch model."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
+    with precision(policy):
         model = build(random_encoder, hidden_units=5)
-    finally:
-        keras.config.set_dtype_policy(before)
     next(layer for layer in model.layers if layer.name.startswith("dropout")).rate = 0.2
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")

@@ -84,7 +84,7 @@ def test_settings_that_keras_cannot_follow_are_refused(tmp_path, settings, messa
 def test_a_position_embedding_that_transformers_has_given_up_is_refused(tmp_path):
     name = save_encoder(tmp_path, position_embedding_type="relative_key")
     for build in BUILD.values():
-        refusal("needs position_embedding_type='relative_key', which transformers no longer has", build, name)
+        refusal("needs position_embedding_type='relative_key', which transformers no longer supports", build, name)
 
 
 WRONG = {

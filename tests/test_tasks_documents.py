@@ -226,7 +226,7 @@ def test_what_is_no_text_is_refused(tokenizer, texts, message):
 def test_a_document_is_not_cut_from_its_end(random_encoder):
     tokenizer = load_tokenizer(random_encoder)
     tokenizer.truncation_side = "left"
-    with pytest.raises(ValueError, match="is cut from its start on: set "):
+    with pytest.raises(ValueError, match="Documents are cut from the start; set "):
         cut([words(99)], tokenizer, length=20, overlap=8)
 
 

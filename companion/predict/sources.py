@@ -119,8 +119,8 @@ class TextFile:
             return Row(number, None, f"the line is not JSON ({error.msg}: column {error.colno})")
         except (ValueError, RecursionError):  # a number of thousands of digits; lists in lists in lists
             return Row(number, None, "the line is not JSON that can be read")
-        wrong = Row(number, None, "the line is not a JSON object")
-        return checked(number, found.get(self.column)) if isinstance(found, dict) else wrong
+        is_row = isinstance(found, dict)
+        return checked(number, found.get(self.column)) if is_row else Row(number, None, "the line is not a JSON object")
 
     def csv_rows(self, lines: Lines) -> Iterator[Row]:
         place, reader = self.header.index(self.column), self.reader(lines)

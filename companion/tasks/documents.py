@@ -22,7 +22,7 @@ def cut(texts, tokenizer, kernel_sizes=(3, 4, 5), length: int = 256, overlap: in
     if length > tokenizer.model_max_length:
         raise ValueError(f"The encoder reads {tokenizer.model_max_length} tokens at once, not pieces of {length}.")
     if tokenizer.truncation_side != "right":
-        raise ValueError("A document is cut from its start on: set tokenizer.truncation_side to 'right'.")
+        raise ValueError("Documents are cut from the start; set tokenizer.truncation_side to 'right'.")
     if not largest - 1 <= overlap < held:
         raise ValueError(f"Such pieces can overlap by {largest - 1} to {held - 1} tokens, not by {overlap}.")
     options = {"max_length": length, "stride": overlap, "truncation": True, "padding": True, "padding_side": "right"}
