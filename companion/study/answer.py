@@ -93,13 +93,6 @@ def by_source(table: pd.DataFrame) -> pd.Series:
     return pd.Series(found)
 
 
-def counted(table: pd.DataFrame) -> str:
-    """The number of sources with each verdict, in words: comparisons with one rival."""
-    counts = by_source(table).value_counts()
-    said = [f"{verdict} on {counts[verdict]}" for verdict in VERDICTS if verdict in counts]
-    return f"{', '.join(said)} of {counts.sum()} source{'s' if counts.sum() > 1 else ''}"
-
-
 def span(table: pd.DataFrame) -> str:
     """The range of the differences over the datasets, in points."""
     low, high = points(table["difference"].min()), points(table["difference"].max())
@@ -107,7 +100,10 @@ def span(table: pd.DataFrame) -> str:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    return f"{counted(table)} ({span(table)})"
+    """The number of sources with each verdict, in words: comparisons with one rival."""
+    counts = by_source(table).value_counts()
+    said = ", ".join(f"{verdict} on {counts[verdict]}" for verdict in VERDICTS if verdict in counts)
+    return f"{said} of {counts.sum()} source{'s' if counts.sum() > 1 else ''} ({span(table)})"
 
 
 def wins(table: pd.DataFrame) -> bool:
@@ -156,7 +152,7 @@ def verdict(examples: pd.DataFrame, datasets=tuple(DATASETS)) -> str:
         raise ValueError("The results hold no two heads with two seeds or more on one of these datasets.")
     picks = {key: pick(table) for key, table in tables.items()}
     lines = [advice(regime, tables, picks) for regime in REGIMES]
-    first = f"**Try {HEADS['tfidf'].label} first.** Against it the head above is"
+    first = f"**Try {HEADS['tfidf'].label} first.** Against it, the head above is"
     windows = "**Is it the convolution?** Against `token_mlp`, which reads single tokens, the CNN is"
     lines += [against("tfidf", picks, tables, first), ""]
     lines += [against("token_mlp", dict.fromkeys(tables, "cnn"), tables, windows), real_bert(picks), missed(tables)]
@@ -164,23 +160,27 @@ def verdict(examples: pd.DataFrame, datasets=tuple(DATASETS)) -> str:
 
 
 def told(found: dict) -> str:
-    """{(regime, encoder): comparisons with one rival} in words, each verdict once."""
-    places: dict[str, list[tuple]] = {}
-    for key, rows in found.items():
-        verdicts = by_source(rows).unique()
-        places.setdefault(f"{verdicts[0]} on every source" if len(verdicts) == 1 else counted(rows), []).append(key)
-    spans = {verdicts: span(pd.concat([found[key] for key in keys])) for verdicts, keys in places.items()}
-    return "; ".join(f"{said} with {listed(keys, found)} ({spans[said]})" for said, keys in places.items())
+    """{(regime, encoder): comparisons with one rival} in words: on how many sources better, and on how many worse."""
+    votes = {key: by_source(rows) for key, rows in found.items()}
+    everywhere, said = pd.concat(votes.values()).unique(), []
+    for word in ("better", "worse"):
+        counts = {key: f"{v.eq(word).sum()} of {len(v)} sources" for key, v in votes.items() if v.eq(word).any()}
+        said.append(f"{word} on {enumerated([f'{n} with {listed([k], found)}' for k, n in counts.items()])}")
+    if len(everywhere) == 1:
+        said = [f"{'the same within the margin' if everywhere[0] == VERDICTS[2] else everywhere[0]} on every source"]
+    return f"{', '.join(said)} ({span(pd.concat(found.values()))})"
+
+
+def enumerated(parts) -> str:
+    """A, B and C; "none" of nothing."""
+    *first, last = parts or ["none"]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def listed(keys: list[tuple], among) -> str:
-    """Some of the pairs of a regime and an encoder, in words."""
-    regimes, encoders = (list(dict.fromkeys(names)) for names in zip(*keys, strict=True))
-    names = " and ".join(f"`{encoder}`" for encoder in encoders)
-    if len(keys) == len(regimes) * len(encoders):
-        return names if len({regime for regime, _ in among}) == 1 else f"{names}, {' and '.join(regimes)}"
-    *first, last = (f"{regime} `{encoder}`" for regime, encoder in keys)
-    return f"{', '.join(first)} and {last}"
+    """Some of the pairs of a regime and an encoder, in words; the regime is left out where all have the same."""
+    alike = len({regime for regime, _ in among}) == 1
+    return enumerated([f"`{encoder}`" if alike else f"{regime} `{encoder}`" for regime, encoder in keys])
 
 
 def advice(regime: str, tables: dict, picks: dict) -> str | None:
@@ -191,7 +191,7 @@ def advice(regime: str, tables: dict, picks: dict) -> str | None:
     better = {key: rows for key in keys if len(rows := between(tables[key], picks[key], LADDER[0]))}
     said = [f"Against {HEADS[LADDER[0]].label} it is {told(better)}."] if better else []
     if plain := [f"`{encoder}`" for _, encoder in keys if (regime, encoder) not in better]:
-        said.append(f"No larger head is better on half of the sources with {' or '.join(plain)}.")
+        said.append(f"With {' or '.join(plain)}, no larger head is better on half of the sources and worse on none.")
     return f"**On a {regime} encoder, use {' or '.join(HEADS[head].label for head in heads)}.** {' '.join(said)}"
 
 
@@ -205,9 +205,9 @@ def real_bert(picks: dict) -> str:
     """Does it hold for an encoder that people use?"""
     others = [key for key in picks if key[1] != "embedded" and (key[0], "embedded") in picks]
     said = []
-    for word in ("Yes", "No"):
-        if keys := [key for key in others if (picks[key] == picks[key[0], "embedded"]) == (word == "Yes")]:
-            said.append(f"{word}, with {listed(keys, others)}.")
+    for word, same in (("Yes, use the same head", True), ("No, use another head", False)):
+        if keys := [key for key in others if (picks[key] == picks[key[0], "embedded"]) == same]:
+            said.append(f"{word} with {listed(keys, others)}.")
     return f"**Does it hold for a BERT that people use?** {' '.join(said) or 'Not measured yet.'}"
 
 
@@ -215,5 +215,5 @@ def missed(tables: dict) -> str:
     """How large a difference could have been missed?"""
     medians = [100 * table["detectable"].median() for table in tables.values()]
     found = " to ".join(dict.fromkeys(f"{end(medians):.1f}" for end in (min, max)))
-    said = f"finds a difference of {found} points four times in five, before Holm's correction"
-    return f"**How large a difference could have been missed?** The median comparison of an encoder and regime {said}."
+    said = "are found four times in five (medians for an encoder and regime, before Holm's correction)"
+    return f"**How large a difference could have been missed?** Differences of {found} points {said}."
