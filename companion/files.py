@@ -16,7 +16,7 @@ import datasets
 import pyarrow
 from pyarrow import parquet
 
-PACKAGED = {name: Path(__file__).parent / "assets" / name for name in ("matinee", "matinee-hard")}
+PACKAGED = {name: Path(__file__).parent / "assets" / name for name in ("matinee", "matinee-more", "matinee-hard")}
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 SPLITS |= dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
 ORDER = ["train", "validation", "test"]

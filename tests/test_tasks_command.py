@@ -158,6 +158,17 @@ def test_folds_test_every_text_once_and_train_on_the_others(quick, write, random
     }
 
 
+def test_every_class_is_in_every_fold_though_the_rows_are_sorted_by_class(write, random_encoder):
+    texts = [{"text": f"a film {i}", "label": label} for label, size in ((0, 4), (1, 8), (2, 6)) for i in range(size)]
+    rows = tasks.take(tasks.load("documents", write(texts)), None, 2)
+    experiment = tasks.TaskExperiment("documents", rows, random_encoder, 1, 2)
+    every = len(rows["all"]) // len(texts)  # the same texts in each split
+    for fold in (0, 1):
+        experiment.use(fold)
+        counts = np.bincount([row["labels"] for row in experiment.rows["test"]])
+        assert counts.tolist() == [2 * every, 4 * every, 3 * every]
+
+
 def test_cached_vectors_are_those_of_each_text_alone(random_encoder):
     rows = tasks.TaskExperiment(
         "documents", {"train": list(rows_of("documents")), "test": [{"text": "a film", "label": 0}]}, random_encoder, 1

@@ -65,7 +65,7 @@ def prepare(settings: dict):
     candidates = [
         (row["text"], row["label"], True, settings["matinee" if name == "matinee" else "sentences"])
         for name in (ROTTEN_TOMATOES, SST2, "matinee")
-        for row in corpora[name]["train"]
+        for row in [*corpora[name]["train"], *(load_dataset("matinee-more")["train"] if name == "matinee" else ())]
     ]
     candidates += [(row["text"], row["label"], True, 1) for row in imdb.select(range(settings["reviews"]))]
     unlabelled = read_splits(IMDB)["unsupervised"].select(range(settings["unlabelled"]))

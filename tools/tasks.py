@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from itertools import compress, product
+from itertools import chain, compress, product
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ import transformers
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
+from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from torch.nn import functional as F
 
 from companion.data import load_dataset
 from companion.encoders import DEFAULT_ENCODER, load_tokenizer
+from companion.files import ORDER
 from companion.study.experiment import encoder_identity
 from companion.tasks import data, documents, summaries, tagging
 from companion.tasks.pytorch_class import DocumentCNN, SummaryCNN, TaggingCNN
@@ -127,7 +129,7 @@ def load(task: str, name: str) -> dict[str, list[dict]]:
     if missing := {"train", "test"} - set(splits):
         raise ValueError(f"'{name}' has no split {' and '.join(sorted(missing))}; it has {list(splits)}.")
     try:
-        read = {s: [read_row(task, row, splits[s].features) for row in splits[s]] for s in ("train", "test")}
+        read = {s: [read_row(task, row, splits[s].features) for row in splits[s]] for s in ORDER if s in splits}
     except KeyError as error:
         raise ValueError(f"For {task} the dataset '{name}' needs the column {error}.") from None
     if task == "documents":
@@ -154,8 +156,8 @@ def read_row(task: str, row: dict, features) -> dict:
 def take(rows: dict, texts: int | None, folds: int) -> dict[str, list[dict]]:
     """Return the first N training rows and the whole test split; with folds, the first N of all rows, under "all"."""
     if folds:
-        return {"all": (rows["train"] + rows["test"])[:texts]}
-    return rows | {"train": rows["train"][:texts]}
+        return {"all": list(chain(*rows.values()))[:texts]}
+    return {"train": rows["train"][:texts], "test": rows["test"]}
 
 
 class TaskExperiment:
@@ -176,12 +178,15 @@ class TaskExperiment:
         self.use(0)
 
     def use(self, fold: int) -> None:
-        """Choose what `logits` and `score` test: one of equal parts of all rows, in their order; the others train."""
+        """Choose what `logits` and `score` test: one of equal parts of all rows; the others train.
+
+        Each part is a stretch of the rows of each class, so that classes are as frequent in it as in the whole.
+        """
         self.fold, self.rows = fold, self.every
         if self.folds:
             rows = self.every["all"]
-            parts = np.arange(len(rows)) * self.folds // len(rows)
-            self.rows = {"train": list(compress(rows, parts != fold)), "test": list(compress(rows, parts == fold))}
+            parts = list(StratifiedKFold(self.folds).split(rows, [row.get("label", 0) for row in rows]))[fold]
+            self.rows = {name: [rows[i] for i in part] for name, part in zip(("train", "test"), parts, strict=True)}
 
     def encode(self, rows) -> list[dict]:
         if self.task == "tagging":
