@@ -79,7 +79,7 @@ def test_it_reads_plain_verdicts(model, kind, least):
 
 
 def test_own_verdicts_are_not_in_the_corpora():
-    for name in ("matinee", "matinee-hard"):
+    for name in ("matinee", "matinee-more", "matinee-hard"):
         texts = {classifier.normalised(text) for rows in load_dataset(name).values() for text in rows["text"]}
         assert not texts & {classifier.normalised(row["text"]) for row in OWN}
 
