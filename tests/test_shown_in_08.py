@@ -295,4 +295,4 @@ def test_what_could_have_been_missed_follows_from_the_files(texts):
         _, examples = results.read_results(encoder=encoder)
         tables = [answer.headline(examples, regime) for regime in REGIMES]
         found += [100 * np.median(table["detectable"]) for table in tables]
-    assert f"a difference of {min(found):.1f} to {max(found):.1f} points" in said
+    assert f"Differences of {min(found):.1f} to {max(found):.1f} points" in said

@@ -152,9 +152,8 @@ def verdict(examples: pd.DataFrame, datasets=tuple(DATASETS)) -> str:
         raise ValueError("The results hold no two heads with two seeds or more on one of these datasets.")
     picks = {key: pick(table) for key, table in tables.items()}
     lines = [advice(regime, tables, picks) for regime in REGIMES]
-    first = f"**Try {HEADS['tfidf'].label} first.** Against it, the head above is"
     windows = "**Is it the convolution?** Against `token_mlp`, which reads single tokens, the CNN is"
-    lines += [against("tfidf", picks, tables, first), ""]
+    lines += [against("tfidf", picks, tables, f"**Try {HEADS['tfidf'].label} first.** Against it, these heads are"), ""]
     lines += [against("token_mlp", dict.fromkeys(tables, "cnn"), tables, windows), real_bert(picks), missed(tables)]
     return "\n".join(line if not line else f"- {line}" for line in lines if line is not None)
 
@@ -167,7 +166,8 @@ def told(found: dict) -> str:
         counts = {key: f"{v.eq(word).sum()} of {len(v)} sources" for key, v in votes.items() if v.eq(word).any()}
         said.append(f"{word} on {enumerated([f'{n} with {listed([k], found)}' for k, n in counts.items()])}")
     if len(everywhere) == 1:
-        said = [f"{'the same within the margin' if everywhere[0] == VERDICTS[2] else everywhere[0]} on every source"]
+        word = "the same within the margin" if everywhere[0] == VERDICTS[2] else everywhere[0]
+        said = [f"{word} on every source with {listed(votes, found)}"]
     return f"{', '.join(said)} ({span(pd.concat(found.values()))})"
 
 
@@ -177,7 +177,7 @@ def enumerated(parts) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def listed(keys: list[tuple], among) -> str:
+def listed(keys, among) -> str:
     """Some of the pairs of a regime and an encoder, in words; the regime is left out where all have the same."""
     alike = len({regime for regime, _ in among}) == 1
     return enumerated([f"`{encoder}`" if alike else f"{regime} `{encoder}`" for regime, encoder in keys])
