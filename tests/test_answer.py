@@ -197,16 +197,11 @@ def test_the_verdict_in_three_sentences_and_three_answers():
     assert [line.startswith("- **") for line in lines] == [True, True, True, False, True, True, True]
     layer = HEADS["token_mlp"].label
     assert f"On a frozen encoder, use {layer}.**" in lines[0]
+    both = "on every source with frozen `embedded` and fine-tuned `embedded` ("
     assert "it is better on every source with `embedded` (" in lines[0]
     assert f"On a fine-tuned encoder, use {HEADS['mean'].label}.**" in lines[1]
-    assert (
-        "Against it, the head above is better on every source with frozen `embedded` and fine-tuned `embedded` ("
-        in lines[2]
-    )
-    assert (
-        "the CNN is the same within the margin on every source with frozen `embedded` and fine-tuned `embedded` ("
-        in lines[4]
-    )
+    assert f"Against it, these heads are better {both}" in lines[2]
+    assert f"the CNN is the same within the margin {both}" in lines[4]
     assert "Not measured yet" in lines[5] and "four times in five" in lines[6]
 
 

@@ -102,7 +102,8 @@ def test_a_folder_without_config(load, tmp_path):
 def test_an_unknown_dataset():
     for name in ("nobody/no-such-dataset", "/no/such/folder"):
         refusal(
-            f"There is no dataset '{name}': it is not 'matinee' or 'matinee-more' or 'matinee-hard', no folder of that name is here",
+            f"There is no dataset '{name}': it is not 'matinee' or 'matinee-more' or 'matinee-hard', "
+            "no folder of that name is here",
             load_dataset,
             name,
         )
