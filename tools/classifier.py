@@ -1,9 +1,10 @@
 """Train the ready-made classifier: an encoder, fine-tuned with the CNN head on film reviews of four corpora.
 
 OUT becomes a folder as `save_pretrained` writes it, tokenizer included, with weights in half precision, training.json
-(the settings and the validation accuracy) and accuracy.json (the test accuracy, measured last). With --teacher, a
-classifier that this command trained before, the model also learns from that one's probabilities (Hinton et al. 2015).
-With --average, weights are only averaged: those of classifiers that started from the same one (Wortsman et al. 2022).
+(the settings and the validation accuracy). With --teacher, a classifier that this command trained before, the model also
+learns from that one's probabilities (Hinton et al. 2015). With --average, weights are only averaged: those of classifiers
+that started from the same one (Wortsman et al. 2022); the result, and nothing else, is scored on the test splits
+(accuracy.json).
 Texts that stand in a validation or test split of any of the corpora are left out of training. The command must run
 where the datasets' names lead somewhere: beside their folders, or with a network.
 """
@@ -200,12 +201,12 @@ def average(folders: list[str], out: Path) -> None:
     save(models[0], load_tokenizer(folders[0]), work / "saved")
     facts = {"average": [json.loads((Path(folder) / "training.json").read_text()) for folder in folders]}
     (work / "saved" / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    measure(work / "saved")
     finish(work, out)
 
 
 def finish(work: Path, out: Path) -> None:
-    """Score the saved classifier on the test splits, then put it in its place."""
-    measure(work / "saved")
+    """Put a classifier that was saved whole in its place."""
     shutil.rmtree(out, ignore_errors=True)
     os.replace(work / "saved", out)
     shutil.rmtree(work)
