@@ -141,9 +141,32 @@ def load_pytorch_encoder(name: str = DEFAULT_ENCODER):
                 f"another shape, such as {lacking[0]}."
             )
     encoder = freeze_pooler(encoder.eval())
+    check_vectors(encoder, name)
     if any(folder.glob("tokenizer*.json")) or any(folder.glob("vocab.*")):
         encoder.config.vocabulary = identify(load_tokenizer(name))
     return encoder
+
+
+def check_vectors(encoder, name: str) -> None:
+    """Raises ValueError unless an encoder gives each token a vector that is the same with padding behind the text.
+
+    FNet, ConvBERT, YOSO and others mix tokens with what is around them, whatever the attention mask says.
+    """
+    import torch
+
+    ids = torch.tensor([[1, 2] + [getattr(encoder.config, "pad_token_id", None) or 0] * 6])
+    mask = torch.tensor([[1, 1] + [0] * 6])
+    try:
+        with torch.inference_mode():
+            alone = encoder(input_ids=ids[:, :2], attention_mask=mask[:, :2])["last_hidden_state"]
+            padded = encoder(input_ids=ids, attention_mask=mask)["last_hidden_state"][:, :2]
+    except Exception as error:  # an encoder and decoder in one, a model of images: each has errors of its own
+        raise ValueError(
+            f"'{name}' does not give token vectors (last_hidden_state) for input_ids and attention_mask alone "
+            f"({type(error).__name__})."
+        ) from None
+    if not torch.allclose(alone, padded, rtol=1e-3, atol=1e-3 * float(alone.abs().max())):
+        raise ValueError(f"'{name}' reads padding: behind a text, it changes the text's vectors, in spite of the mask.")
 
 
 def _read_tensors(folder: Path, prefix: str):

@@ -204,6 +204,25 @@ def test_a_long_text_is_cut_to_the_positions_there_are(tmp_path, kind):
         assert model(**inputs).logits.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    "kind, settings, said",
+    [
+        ("ConvBert", {}, "reads padding"),
+        ("FNet", {}, "reads padding"),
+        ("Yoso", {}, "reads padding"),
+        ("T5", {"d_model": 32, "num_layers": 1, "d_ff": 64}, r"does not give token vectors .* \(ValueError\)"),
+    ],
+)
+def test_an_encoder_whose_vectors_depend_on_padding_is_refused(tmp_path, kind, settings, said):
+    config = getattr(transformers, f"{kind}Config")(
+        **{**TINY, "vocab_size": 60, "max_position_embeddings": 34}, **settings
+    )
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    with pytest.raises(ValueError, match=said):
+        load_pytorch_encoder(str(tmp_path))
+
+
 def test_a_tokenizer_without_padding_pads_with_its_last_token(random_encoder, tmp_path):
     shutil.copytree(random_encoder, tmp_path, dirs_exist_ok=True)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
