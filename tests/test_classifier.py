@@ -94,11 +94,11 @@ def test_it_scores_on_matinee_what_its_card_says(model):
 @pytest.mark.data
 def test_no_training_text_stands_in_a_validation_or_test_split(in_data_folder):
     """SST-2's training split holds test sentences of rotten_tomatoes, so leaving out must be done over all corpora."""
-    settings, other = json.loads((FOLDER / "training.json").read_text())["average"]
-    assert {name: settings[name] for name in classifier.SETTINGS} == {name: other[name] for name in classifier.SETTINGS}
-    train, _ = classifier.prepare(settings)
-    texts = {classifier.normalised(text) for text in train["text"]}
-    assert len(train) == settings["examples"]
+    texts = set()
+    for run in json.loads((FOLDER / "training.json").read_text())["average"]:
+        train, _ = classifier.prepare({name: run[name] for name in classifier.SETTINGS})
+        assert len(train) == run["examples"]
+        texts |= {classifier.normalised(text) for text in train["text"]}
     for name in classifier.CORPORA:
         for split, rows in load_dataset(name).items():
             if split in ("validation", "test"):
