@@ -1,6 +1,6 @@
 """Train the ready-made classifier: an encoder, fine-tuned with the CNN head on film reviews of four corpora.
 
-OUT becomes a folder as `save_pretrained` writes it, tokenizer included, with weights in half precision and training.json
+OUT becomes a folder as `save_pretrained` writes it, tokenizer included: weights in half precision, and training.json
 (the settings and the validation accuracy). With --teacher, a classifier that this command trained before, the model
 also learns from that one's probabilities (Hinton et al. 2015). With --average, weights are only averaged: those of
 classifiers that started from the same one (Wortsman et al. 2022); the result, and nothing else, is scored on the test
