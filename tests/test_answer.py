@@ -197,7 +197,7 @@ def test_the_verdict_in_three_sentences_and_three_answers():
     assert [line.startswith("- **") for line in lines] == [True, True, True, False, True, True, True]
     layer = HEADS["token_mlp"].label
     assert f"On a frozen encoder, use {layer}.**" in lines[0]
-    both = "on every source with frozen `embedded` and fine-tuned `embedded` ("
+    both = "on every source with frozen and fine-tuned `embedded` ("
     assert "it is better on every source with `embedded` (" in lines[0]
     assert f"On a fine-tuned encoder, use {HEADS['mean'].label}.**" in lines[1]
     assert f"Against it, these heads are better {both}" in lines[2]
@@ -224,7 +224,7 @@ def test_the_simplest_head_that_no_larger_one_beats(rates, picked):
 @pytest.mark.parametrize(
     "rates, held",
     [
-        (LAYER, "Yes, use the same head with frozen `other` and fine-tuned `other`."),
+        (LAYER, "Yes, use the same head with frozen and fine-tuned `other`."),
         (SAME, "Yes, use the same head with fine-tuned `other`. No, use another head with frozen `other`."),
     ],
 )
@@ -240,7 +240,7 @@ def test_the_verdict_on_two_encoders(rates, held):
     [
         ([("frozen", "a")], "frozen `a`"),
         ([("frozen", "a"), ("fine-tuned", "b")], "frozen `a` and fine-tuned `b`"),
-        ([("frozen", "a"), ("frozen", "b"), ("fine-tuned", "b")], "frozen `a`, frozen `b` and fine-tuned `b`"),
+        ([("frozen", "a"), ("frozen", "b"), ("fine-tuned", "b")], "frozen `a` and frozen and fine-tuned `b`"),
     ],
 )
 def test_where_a_verdict_holds(keys, said):

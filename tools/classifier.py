@@ -59,13 +59,15 @@ def prepare(settings: dict):
     """
     rng = np.random.default_rng(settings["seed"])
     corpora = {name: load_dataset(name) for name in CORPORA}
+    more = load_dataset("matinee-more")["train"]
+    corpora["matinee"]["train"] = datasets.concatenate_datasets([corpora["matinee"]["train"], more])
     imdb = corpora[IMDB]["train"].shuffle(seed=settings["seed"])
     corpora[IMDB]["validation"] = imdb.select(range(HELD_OUT))
     imdb = imdb.select(range(HELD_OUT, len(imdb)))
     candidates = [
         (row["text"], row["label"], True, settings["matinee" if name == "matinee" else "sentences"])
         for name in (ROTTEN_TOMATOES, SST2, "matinee")
-        for row in [*corpora[name]["train"], *(load_dataset("matinee-more")["train"] if name == "matinee" else ())]
+        for row in corpora[name]["train"]
     ]
     candidates += [(row["text"], row["label"], True, 1) for row in imdb.select(range(settings["reviews"]))]
     unlabelled = read_splits(IMDB)["unsupervised"].select(range(settings["unlabelled"]))

@@ -173,14 +173,14 @@ def told(found: dict) -> str:
 
 def enumerated(parts) -> str:
     """A, B and C; "none" of nothing."""
-    *first, last = parts or ["none"]
-    return f"{', '.join(first)} and {last}" if first else last
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]])) or "none"
 
 
 def listed(keys, among) -> str:
     """Some of the pairs of a regime and an encoder, in words; the regime is left out where all have the same."""
     alike = len({regime for regime, _ in among}) == 1
-    return enumerated([f"`{encoder}`" if alike else f"{regime} `{encoder}`" for regime, encoder in keys])
+    regimes = {encoder: " and ".join(regime for regime, other in keys if other == encoder) for _, encoder in keys}
+    return enumerated([f"`{encoder}`" if alike else f"{said} `{encoder}`" for encoder, said in regimes.items()])
 
 
 def advice(regime: str, tables: dict, picks: dict) -> str | None:
