@@ -63,7 +63,7 @@ book: $(ALL)
 
 # The notebooks run apart from the tests, which set up their process in a way of their own (tests/conftest.py);
 # on one thread each, as processes side by side would only get in each other's way.
-PYTEST := $(PY) -m pytest -q -n $(JOBS) --dist loadfile --durations 10
+PYTEST := $(PY) -m pytest -q -n $(JOBS) --dist loadfile --max-worker-restart 1 --durations 10
 test: $(ALL)
 	$(PYTEST) tests
 	OMP_NUM_THREADS=1 $(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout 300 $(NOTEBOOKS)
