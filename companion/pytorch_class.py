@@ -49,7 +49,7 @@ class BertCNN(PreTrainedModel):
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":
         """A pretrained encoder under a new head; `config` as in `BertCNNConfig`."""
-        settings = BertCNNConfig(**config)  # wrong settings raise here, before the encoder is loaded
+        settings = cls.config_class(**config)  # wrong settings raise here, before the encoder is loaded
         encoder = load_pytorch_encoder(name)
         settings.encoder_config = encoder.config
         model = cls(settings)

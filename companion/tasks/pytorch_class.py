@@ -10,7 +10,6 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForTokenClassification
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
-from companion.encoders import DEFAULT_ENCODER, load_pytorch_encoder
 from companion.pytorch_class import BertCNN
 from companion.tasks.config import SummaryConfig, TaggingConfig
 
@@ -27,16 +26,6 @@ def centre(convs, hidden, mask):
 
 class TaskCNN(BertCNN):
     """What the three tasks share: output layers of any width, and pieces of a text, read a few at a time."""
-
-    @classmethod
-    def from_encoder(cls, name: str = DEFAULT_ENCODER, **config):
-        """A pretrained encoder under a new head; `config` as in the class's config."""
-        settings = cls.config_class(**config)  # wrong settings raise here, before the encoder is loaded
-        encoder = load_pytorch_encoder(name)
-        settings.encoder_config = encoder.config
-        model = cls(settings)
-        model.encoder = encoder
-        return model.eval()
 
     def set_width(self, width: int) -> None:
         """Replace the output layers by new ones, for features (..., width)."""

@@ -5,6 +5,8 @@ import warnings
 
 import numpy as np
 
+from companion.files import is_text
+
 
 def label_names(tags) -> list[str]:
     """Return a tagger's classes: "O", then B- and I- of each type in the tags of the training texts."""
@@ -28,13 +30,15 @@ def encode(tokens, tags, tokenizer, names) -> list[dict]:
     """Return a row for each text: `input_ids`, `attention_mask`, `labels` and `words`, (T,) each.
 
     labels: -100 except on a word's first piece. words: the number of the word that starts here, or -1.
-    Warns of an I- without a B-. Raises ValueError, with one sentence, for tokens and tags of different lengths, and for
-    tags that are not BIO or not among the names.
+    Warns of an I- without a B-. Raises ValueError, with one sentence, for tokens and tags of different lengths, for a
+    token that is no text, and for tags that are not BIO or not among the names.
     """
     rows, repaired = [], 0
     for i, (words, own) in enumerate(zip(tokens, tags, strict=True)):
         if len(words) != len(own) or not len(words):
             raise ValueError(f"Text {i} has {len(words)} tokens and {len(own)} tags; each token needs one tag.")
+        if wrong := [word for word in words if not (isinstance(word, str) and is_text(word))]:
+            raise ValueError(f"Text {i} has a token that is no text: {wrong[0]!r:.80}.")
         if wrong := [tag for tag in own if not re.fullmatch("O|[BI]-.+", str(tag))]:
             raise ValueError(f"Text {i} has the tag {wrong[0]!r}; tags are O, B-type and I-type.")
         if unseen := sorted(set(own) - set(names)):
