@@ -22,6 +22,7 @@ from companion.study import answer
 from companion.study.pictures import forest
 from companion.study.results import encoders, of_encoder, read_results
 from companion.study.specs import REGIMES
+from tools.classifier import runs
 
 ROOT = Path(__file__).parent.parent
 ASSETS, RESULTS = ROOT / "companion" / "assets", ROOT / "notebooks" / "results"
@@ -138,13 +139,13 @@ def draw() -> None:
 
 
 def classifier_training() -> str:
-    runs = json.loads((ASSETS / "classifier" / "training.json").read_text(encoding="utf-8"))["average"]
+    facts = json.loads((ASSETS / "classifier" / "training.json").read_text(encoding="utf-8"))
     lines = ["| run | from | teacher | learning rate | training texts | minutes | mean validation accuracy |"]
     lines.append("|---|---|---|---|---|---|---|")
-    for name, run in zip("AB", runs, strict=True):
-        facts = [name, run["encoder"], run["teacher"] or "none", run["learning_rate"], f"{run['examples']:,}"]
-        facts += [round(run["seconds"] / 60), f"{run['validation']['accuracy']:.1%}"]
-        lines.append(f"| {' | '.join(map(str, facts))} |")
+    for name, run in zip("ABCD", runs(facts), strict=True):
+        row = [name, run["encoder"], run["teacher"] or "none", run["learning_rate"], f"{run['examples']:,}"]
+        row += [round(run["seconds"] / 60), f"{run['validation']['accuracy']:.1%}"]
+        lines.append(f"| {' | '.join(map(str, row))} |")
     return "\n".join(lines)
 
 

@@ -32,7 +32,8 @@ HELD_OUT = 1000  # of IMDb's training reviews, as it has no validation split
 LABELS = ["negative", "positive"]
 SETTINGS = {  # what training texts there are: how often each corpus's sentences are seen, and how many reviews of IMDb
     "sentences": 1,
-    "matinee": 5,
+    "matinee": 5,  # matinee-more's, too
+    "more": 8522,  # reviews of matinee-more
     "reviews": 0,  # as they are, up to the encoder's limit
     "passages": 15_000,  # reviews whose first and last sentences are seen
     "unlabelled": 0,  # reviews without a label whose passages the teacher labels
@@ -59,7 +60,7 @@ def prepare(settings: dict):
     """
     rng = np.random.default_rng(settings["seed"])
     corpora = {name: load_dataset(name) for name in CORPORA}
-    more = load_dataset("matinee-more")["train"]
+    more = load_dataset("matinee-more")["train"].select(range(settings["more"]))
     corpora["matinee"]["train"] = datasets.concatenate_datasets([corpora["matinee"]["train"], more])
     imdb = corpora[IMDB]["train"].shuffle(seed=settings["seed"])
     corpora[IMDB]["validation"] = imdb.select(range(HELD_OUT))
@@ -204,6 +205,11 @@ def average(folders: list[str], out: Path) -> None:
     (work / "saved" / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
     measure(work / "saved")
     finish(work, out)
+
+
+def runs(facts: dict) -> list[dict]:
+    """The trainings behind a training.json, those of averages that were averaged included."""
+    return [run for part in facts["average"] for run in runs(part)] if "average" in facts else [facts]
 
 
 def finish(work: Path, out: Path) -> None:
