@@ -86,8 +86,8 @@ def test_an_inner_tag_without_a_first_is_said_and_kept(random_encoder):
     [
         ([["a", "film"]], [["O"]], "Text 0 has 2 tokens and 1 tags; each token needs one tag"),
         ([["a"], []], [["O"], []], "Text 1 has 0 tokens and 0 tags"),
-        ([["a"], ["b", None]], [["O"], ["O", "O"]], "Text 1 has a token that is no text: None"),
-        ([["\ud83d"]], [["O"]], r"Text 0 has a token that is no text: '\\ud83d'"),
+        ([["a"], ["b", None]], [["O"], ["O", "O"]], "Text 1 has a token that is not text: None"),
+        ([["\ud83d"]], [["O"]], r"Text 0 has a token that is not text: '\\ud83d'"),
         ([["a"]], [["person"]], "Text 0 has the tag 'person'; tags are O, B-type and I-type"),
         ([["a"]], [["E-person"]], "Text 0 has the tag 'E-person'"),
         ([["a"]], [["B-"]], "Text 0 has the tag 'B-'"),

@@ -31,14 +31,14 @@ def encode(tokens, tags, tokenizer, names) -> list[dict]:
 
     labels: -100 except on a word's first piece. words: the number of the word that starts here, or -1.
     Warns of an I- without a B-. Raises ValueError, with one sentence, for tokens and tags of different lengths, for a
-    token that is no text, and for tags that are not BIO or not among the names.
+    token that is not text, and for tags that are not BIO or not among the names.
     """
     rows, repaired = [], 0
     for i, (words, own) in enumerate(zip(tokens, tags, strict=True)):
         if len(words) != len(own) or not len(words):
             raise ValueError(f"Text {i} has {len(words)} tokens and {len(own)} tags; each token needs one tag.")
         if wrong := [word for word in words if not (isinstance(word, str) and is_text(word))]:
-            raise ValueError(f"Text {i} has a token that is no text: {wrong[0]!r:.80}.")
+            raise ValueError(f"Text {i} has a token that is not text: {wrong[0]!r:.80}.")
         if wrong := [tag for tag in own if not re.fullmatch("O|[BI]-.+", str(tag))]:
             raise ValueError(f"Text {i} has the tag {wrong[0]!r}; tags are O, B-type and I-type.")
         if unseen := sorted(set(own) - set(names)):
