@@ -144,8 +144,10 @@ def classifier_training() -> str:
     lines.append("|---|---|---|---|---|---|---|")
     for name, run in zip("ABCD", runs(facts), strict=True):
         row = [name, run["encoder"], run["teacher"] or "none", run["learning_rate"], f"{run['examples']:,}"]
-        row += [round(run["seconds"] / 60), f"{run['validation']['accuracy']:.1%}"]
+        row += [round(run["seconds"] / 60), f"{run['validation']['accuracy']:.2%}"]
         lines.append(f"| {' | '.join(map(str, row))} |")
+    for name, of, found in (("EARLIER", "A, B", facts["average"][0]), ("OUT", "EARLIER, C, D", facts)):
+        lines.append(f"| {name} | average of {of} | | | | | {found['validation']['accuracy']:.2%} |")
     return "\n".join(lines)
 
 

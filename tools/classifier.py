@@ -201,7 +201,8 @@ def average(folders: list[str], out: Path) -> None:
     models[0].load_state_dict({name: torch.stack([w[name] for w in weights]).mean(0) for name in weights[0]})
     work = out.with_name(out.name + ".unfinished")
     save(models[0], load_tokenizer(folders[0]), work / "saved")
-    facts = {"average": [json.loads((Path(folder) / "training.json").read_text()) for folder in folders]}
+    parts = [json.loads((Path(folder) / "training.json").read_text()) for folder in folders]
+    facts = {"average": parts, "validation": validate(work / "saved")}
     (work / "saved" / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
     measure(work / "saved")
     finish(work, out)
@@ -226,20 +227,32 @@ class Collator(DataCollatorWithPadding):
         return super().__call__([{name: value for name, value in row.items() if name != "length"} for row in rows])
 
 
-def measure(folder: Path) -> dict[str, float]:
+def measure(folder: Path) -> None:
     """Accuracy of a saved classifier on the corpora's test splits, and on each phenomenon of matinee: accuracy.json."""
     model, tokenizer, found = BertCNN.from_pretrained(folder), load_tokenizer(str(folder)), {}
     for name in CORPORA:
         rows = load_dataset(name)["test"]
-        kinds = rows["phenomenon"] if name == "matinee" else [""] * len(rows)
-        encoded = encode(rows, tokenizer).add_column("kind", kinds).sort("length")
-        correct = np.concatenate(
-            [predict(model, inputs) == labels for inputs, labels in batches(encoded, tokenizer, 64)]
-        )
-        found[name] = round(float(correct.mean()), 4)
-        for kind in sorted(set(kinds) - {""}):
-            found[f"{name}, {kind}"] = round(float(correct[np.array(encoded["kind"]) == kind].mean()), 4)
+        right = correct(model, tokenizer, rows)
+        found[name] = round(float(right.mean()), 4)
+        kinds = np.array(rows["phenomenon"] if name == "matinee" else [])
+        found |= {f"{name}, {kind}": round(float(right[kinds == kind].mean()), 4) for kind in sorted(set(kinds))}
     (folder / "accuracy.json").write_text(json.dumps(found, indent=2) + "\n")
+
+
+def validate(folder: Path) -> dict[str, float]:
+    """Accuracy of a saved classifier on the validation splits; `accuracy` is the mean over the corpora."""
+    model, tokenizer = BertCNN.from_pretrained(folder), load_tokenizer(str(folder))
+    found = {name: float(correct(model, tokenizer, rows).mean()) for name, rows in prepare(SETTINGS)[1].items()}
+    found["accuracy"] = float(np.mean(list(found.values())))
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def correct(model, tokenizer, rows) -> np.ndarray:
+    """Whether each text is classified correctly, in the dataset's order: (N,)."""
+    encoded, found = encode(rows, tokenizer), np.zeros(len(rows), bool)
+    order = np.argsort(encoded["length"], kind="stable")
+    parts = batches(encoded.select(order), tokenizer, 64)
+    found[order] = np.concatenate([predict(model, inputs) == labels for inputs, labels in parts])
     return found
 
 
