@@ -60,9 +60,18 @@ class BertCNNConfig(PreTrainedConfig):
         self.dropout = float(dropout)
         self.hidden_units = hidden_units and int(hidden_units)
         self.encoder_config = encoder_config
-        if kwargs.get("id2label"):  # a saved config holds the labels' names, and not their number
-            num_labels = len(kwargs["id2label"])
+        if names := kwargs.get("id2label"):  # a saved config holds the labels' names, and not their number
+            if sorted(map(int, names)) != list(range(len(names))) or num_labels not in (2, len(names)):
+                raise ValueError(f"id2label must name the classes 0 to num_labels - 1, and not {names}.")
+            num_labels = len(names)
         super().__init__(num_labels=int(num_labels), **kwargs)
+
+    @classmethod
+    def of(cls, **settings):
+        """A config of these settings alone: a name that means nothing is refused, which a saved config may hold."""
+        if unknown := [name for name in settings if not hasattr(cls(), name)]:
+            raise ValueError(f"A BERT-CNN has no setting {', '.join(unknown)}; see BertCNNConfig.")
+        return cls(**settings)
 
     @property
     def head(self) -> dict:

@@ -43,6 +43,8 @@ def load_dataset(name: str = DEFAULT_DATASET, text: str = "text", label: str = "
 
 def check_texts(texts) -> None:
     """Raises ValueError, naming the first, if one of the texts is not a string of characters, or if there is none."""
+    if isinstance(texts, str):
+        raise ValueError("Texts stand in a list: give [text] for a single one.")
     if len(texts) == 0:
         raise ValueError("There is no text: give at least one.")
     for position, text in enumerate(texts):

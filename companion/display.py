@@ -108,11 +108,13 @@ def light_up(text: str, spans, title: str = "", rest=()) -> None:
     display({"text/html": page, "text/plain": plain.strip()}, raw=True)
 
 
-def names_html(text: str, spans, types, title: str = "") -> str:
-    """A text with its names highlighted, each followed by its type, as HTML.
+def show_names(text: str, spans, types, title: str = "") -> None:
+    """Show a text with its names highlighted, each followed by its type.
 
     spans: (type, start, end) in characters, none inside another. types: all types, in the order of their colours.
     """
+    from IPython.display import display
+
     parts, place = [], 0
     for kind, start, end in sorted(spans, key=lambda span: span[1]):
         red, green, blue = (int(PALETTE[types.index(kind) % len(PALETTE)][i : i + 2], 16) for i in (1, 3, 5))
@@ -120,14 +122,7 @@ def names_html(text: str, spans, types, title: str = "") -> str:
         parts.append(html.escape(text[place:start]))
         parts.append(f'<mark style="{style}">[{html.escape(text[start:end])} <sub>{html.escape(kind)}</sub>]</mark>')
         place = end
-    return f"<p><b>{html.escape(title)}</b> {''.join(parts)}{html.escape(text[place:])}</p>"
-
-
-def show_names(text: str, spans, types, title: str = "") -> None:
-    """Show a text with its names highlighted, each followed by its type: `names_html`."""
-    from IPython.display import display
-
-    page = names_html(text, spans, types, title)
+    page = f"<p><b>{html.escape(title)}</b> {''.join(parts)}{html.escape(text[place:])}</p>"
     display({"text/html": page, "text/plain": html.unescape(re.sub(r"<.+?>", "", page)).strip()}, raw=True)
 
 

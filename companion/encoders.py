@@ -134,17 +134,23 @@ def load_pytorch_encoder(name: str = DEFAULT_ENCODER):
     else:
         options = {"output_loading_info": True, "ignore_mismatched_sizes": True}
         encoder, found = AutoModel.from_pretrained(folder, dtype=torch.float32, **options)
-        keys = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
-        if lacking := sorted(key for key in keys if "pooler" not in key):  # whose output is not used
-            raise ValueError(
-                f"The weights of '{name}' are not those of its config.json: {len(lacking)} are missing or have "
-                f"another shape, such as {lacking[0]}."
-            )
+        check_found(name, found)
     encoder = freeze_pooler(encoder.eval())
     check_vectors(encoder, name)
     if any(folder.glob("tokenizer*.json")) or any(folder.glob("vocab.*")):
         encoder.config.vocabulary = identify(load_tokenizer(name))
     return encoder
+
+
+def check_found(name, found: dict, mismatched: bool = False) -> None:
+    """Raises ValueError if a model's file lacks weights, or (unless that is `mismatched`) has some of other shapes."""
+    other = {key for key, *_ in found["mismatched_keys"]}
+    lacking = {*found["missing_keys"]} - other if mismatched else {*found["missing_keys"], *other}
+    if lacking := sorted(key for key in lacking if "pooler" not in key):  # whose output is not used
+        raise ValueError(
+            f"The weights of '{name}' are not those of its config.json: {len(lacking)} are missing or have "
+            f"another shape, such as {lacking[0]}."
+        )
 
 
 def check_vectors(encoder, name: str) -> None:

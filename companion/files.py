@@ -46,9 +46,8 @@ def read_splits(name: str) -> datasets.DatasetDict:
     if len(renamed) < len(splits):
         raise ValueError(f"'{name}' has two splits of the same meaning: {', '.join(splits)}.")
     ranks = {split: rank for rank, split in enumerate(ORDER)}
-    return datasets.DatasetDict(
-        {split: renamed[split] for split in sorted(renamed, key=lambda s: (ranks.get(s, 3), s))}
-    )
+    ordered = sorted(renamed, key=lambda split: (ranks.get(split, 3), split))
+    return datasets.DatasetDict({split: renamed[split] for split in ordered})
 
 
 def find_files(folder: Path, name: str) -> dict[str, list[Path]]:
@@ -115,9 +114,9 @@ def read(path: Path, place: Path) -> datasets.Dataset:
     try:
         if kind == "parquet":
             table = parquet.read_table(path)
-            plain = {c: table[c].cast(table[c].type.value_type) for c in table.column_names if is_category(table[c])}
-            for column, values in plain.items():
-                table = table.set_column(table.column_names.index(column), column, values)
+            for i, (column, values) in enumerate(zip(table.column_names, table.columns, strict=True)):
+                if pyarrow.types.is_dictionary(values.type):  # how pandas stores its categories
+                    table = table.set_column(i, column, values.cast(values.type.value_type))
             return datasets.Dataset(datasets.table.InMemoryTable(table))
         with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
             text = file.read().decode("utf-8-sig")
@@ -128,16 +127,10 @@ def read(path: Path, place: Path) -> datasets.Dataset:
         rows = read_delimited(text, kind) if kind in ("csv", "tsv") else read_json(text, kind)
         return datasets.Dataset.from_dict(rows)
     except UnicodeDecodeError:
-        raise ValueError(
-            f"The file '{place}' is not encoded in UTF-8; open it in an editor and save it as UTF-8."
-        ) from None
+        raise ValueError(f"The file '{place}' is not encoded in UTF-8; save it as UTF-8 in an editor.") from None
     except (ValueError, OverflowError, RecursionError, pyarrow.ArrowException, OSError, EOFError, zlib.error) as error:
         cause = " ".join(str(error).split())[:200].rstrip(".")
         raise ValueError(f"The file '{place}' cannot be read: {cause}.") from None
-
-
-def is_category(column) -> bool:
-    return pyarrow.types.is_dictionary(column.type)  # how pandas stores its categories
 
 
 def read_delimited(text: str, kind: str) -> dict[str, list]:
@@ -193,18 +186,10 @@ def check_column(name: str, values: list) -> None:
     for number, value in enumerate(values, start=1):
         if not is_text(json.dumps([name, value], ensure_ascii=False)):
             raise ValueError(f"row {number} has half a character in {name!a} (a lone surrogate); remove it")
-        if value is not None and kind_of(value) is not kind_of(first):
+        if value is not None and type(value) is not type(first) and {type(value), type(first)} != {int, float}:
             raise ValueError(f"row {number} has {value!r} as '{name}', and rows before it {first!r}: mixed types")
 
 
 def is_text(value: str) -> bool:
     """Whether a string can be written as UTF-8: a lone surrogate, half of an emoji for example, cannot."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def kind_of(value) -> type:
-    return float if isinstance(value, int) and not isinstance(value, bool) else type(value)
+    return re.search(r"[\ud800-\udfff]", value) is None

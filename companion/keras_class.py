@@ -65,7 +65,7 @@ class BertCNN(keras.Model):
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":
         """A pretrained encoder under a new head; `config` as in `BertCNNConfig`."""
-        settings = BertCNNConfig(**config)  # wrong settings raise here, before the encoder is loaded
+        settings = BertCNNConfig.of(**config)  # wrong settings raise here, before the encoder is loaded
         model = cls(load_keras_encoder(name), **settings.head)
         model.build()
         return model

@@ -15,7 +15,7 @@ def build_bert_cnn(name: str = DEFAULT_ENCODER, **config) -> keras.Model:
     `model.save("model.keras")` keeps everything. In a new process, first run `import companion.keras_functional`, then
     `keras.saving.load_model("model.keras")`: without the import Keras cannot locate the class 'BertEncoder'.
     """
-    settings = BertCNNConfig(**config)
+    settings = BertCNNConfig.of(**config)
     encoder = load_keras_encoder(name)
     input_ids = keras.Input((None,), dtype="int32", name="input_ids")  # (B, T)
     attention_mask = keras.Input((None,), dtype="int32", name="attention_mask")  # (B, T)

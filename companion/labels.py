@@ -87,9 +87,7 @@ def read(rows, where: str) -> list:
         if isinstance(inner, datasets.ClassLabel) and value != -1:
             return inner.int2str(value)
         if inner is feature and re.fullmatch(r"\[.*\]", str(value)):
-            raise ValueError(
-                f"A label in the {where} is a list as text, {value}: store lists as JSON lines or Parquet."
-            )
+            raise ValueError(f"A label in the {where} is a list as text, {value}: store lists as JSON or Parquet.")
         return re.sub(r"^(-?\d+)\.0+$", r"\1", str(value))  # 1.0 and 1 are the same class
 
     return [meaning(value, row) for row, value in enumerate(rows["label"], start=1)]
@@ -98,7 +96,11 @@ def read(rows, where: str) -> list:
 def is_regression(columns: dict) -> bool:
     """Whether all labels are numbers, and at least one of them is not whole."""
     labels = set(chain(*columns.values()))
-    return all(map(NUMBER.fullmatch, labels)) and not all(float(label).is_integer() for label in labels)
+    words = {label for label in labels if not NUMBER.fullmatch(label)}
+    numbers = {label for label in labels - words if not float(label).is_integer()}
+    if words and numbers:
+        raise ValueError(f"Labels are numbers, such as {min(numbers)}, or words, such as {min(words)!r}, and not both.")
+    return bool(numbers)
 
 
 def is_multi_hot(labels: list[list[str]]) -> bool:

@@ -8,7 +8,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 
 from companion.config import BertCNNConfig
-from companion.encoders import DEFAULT_ENCODER, PACKAGED, find_encoder, freeze_pooler, load_pytorch_encoder
+from companion.encoders import DEFAULT_ENCODER, PACKAGED, check_found, find_encoder, freeze_pooler, load_pytorch_encoder
 
 
 def glorot(module: nn.Module, gain: float = 1.0) -> None:
@@ -49,7 +49,7 @@ class BertCNN(PreTrainedModel):
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":
         """A pretrained encoder under a new head; `config` as in `BertCNNConfig`."""
-        settings = cls.config_class(**config)  # wrong settings raise here, before the encoder is loaded
+        settings = cls.config_class.of(**config)  # wrong settings raise here, before the encoder is loaded
         encoder = load_pytorch_encoder(name)
         settings.encoder_config = encoder.config
         model = cls(settings)
@@ -57,11 +57,14 @@ class BertCNN(PreTrainedModel):
         return model.eval()
 
     @classmethod
-    def from_pretrained(cls, name="classifier", *args, **kwargs):
+    def from_pretrained(cls, name="classifier", *args, output_loading_info=False, **kwargs):
         """A saved BERT-CNN: a folder, a Hub id, or "classifier", the ready-made one in this package."""
-        loaded = super().from_pretrained(find_encoder(name) if name in PACKAGED else name, *args, **kwargs)
-        freeze_pooler((loaded[0] if isinstance(loaded, tuple) else loaded).encoder)  # loading makes it trainable
-        return loaded
+        own, resize = find_encoder(name) if name in PACKAGED else name, kwargs.pop("ignore_mismatched_sizes", False)
+        options = kwargs | {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, found = super().from_pretrained(own, *args, **options)
+        check_found(name, found, mismatched=resize)
+        freeze_pooler(model.encoder)  # loading makes it trainable
+        return (model, found) if output_loading_info else model
 
     def embed(self, input_ids, attention_mask):
         """One vector per token, in context: (B, T) -> (B, T, D)."""

@@ -205,6 +205,27 @@ def test_the_verdict_in_three_sentences_and_three_answers():
     assert "Not measured yet" in lines[5] and "four times in five" in lines[6]
 
 
+def test_an_encoder_on_which_nothing_is_better_is_named():
+    """Where a head is better on one encoder only, the other's "0 of 3" is said, too."""
+    both = pd.concat([study(LAYER, SAME), study(SAME, SAME, "other 87654321", tfidf=0.88)])
+    tfidf = answer.verdict(both).splitlines()[2]
+    for said in ("3 of 3 sources with frozen `embedded`", "0 of 3 sources with frozen `other`"):
+        assert said in tfidf
+    assert "worse on none" in tfidf
+
+
+def test_the_difference_that_could_be_missed_is_that_to_the_closest_rival():
+    tables = {("frozen", "embedded"): answer.headline(study(LAYER, SAME), "frozen")}
+    sizes = 100 * answer.between(tables["frozen", "embedded"], "cnn", "token_mlp")["detectable"]
+    one = (
+        f"{sizes.min():.1f}"
+        if f"{sizes.min():.1f}" == f"{sizes.max():.1f}"
+        else f"{sizes.min():.1f} to {sizes.max():.1f}"
+    )
+    assert f"one of {one} points between the CNN and `token_mlp`" in answer.missed(tables)
+    assert answer.missed({"none": tables["frozen", "embedded"].query("rival != 'token_mlp'")}) is None
+
+
 @pytest.mark.parametrize(
     "rates, picked",
     [

@@ -167,6 +167,16 @@ def test_the_defaults_are_there():
     assert (data.DEFAULT_DATASET, encoders.DEFAULT_ENCODER) == ("matinee", "embedded")
 
 
+@pytest.mark.parametrize("build", BUILD.values(), ids=BUILD)
+def test_a_setting_that_does_not_exist(build, random_encoder):
+    refusal("A BERT-CNN has no setting kernel_size, filters", build, random_encoder, kernel_size=(3,), filters=9)
+
+
+@pytest.mark.parametrize("names, count", [({0: "a", 2: "b"}, 2), ({0: "a", 1: "b"}, 3), ({1: "a", 2: "b"}, 2)])
+def test_names_that_do_not_fit_the_classes(names, count):
+    refusal("id2label must name the classes 0 to num_labels - 1", BertCNNConfig, id2label=names, num_labels=count)
+
+
 @pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint16])
 def test_settings_may_be_numbers_of_numpy(kind, random_encoder, tmp_path):
     head = {"kernel_sizes": np.array([2, 3], kind), "num_filters": kind(4), "num_labels": kind(3)}

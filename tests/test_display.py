@@ -57,16 +57,19 @@ def test_html_says_in_its_text_what_it_says_in_colour():
     assert "solid" in page and "dotted" in page and "<b>so:</b>" in page
 
 
-def test_names_are_lit_up_with_their_types(capsys):
+def test_names_are_lit_up_with_their_types(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
     spans = [("title", 15, 20), ("person", 0, 6)]  # in any order
-    page = display.names_html("Bo <B> wrote a <Hat>", spans, ["person", "title"], title="so:")
+    display.show_names("Bo <B> wrote a <Hat>", spans, ["person", "title"], title="so:")
+    page = shown[0]["text/html"]
     assert "[Bo &lt;B&gt; <sub>person</sub>]" in page and "[&lt;Hat&gt; <sub>title</sub>]" in page
     assert page.index("person") < page.index(" wrote a ") < page.index("title") and "<b>so:</b>" in page
     colours = re.findall(r"rgba\((.*?)\)", page)
     assert len(set(colours)) == 2
-    assert "no name" in display.names_html("no name", [], ["person"])
-    display.show_names("Bo <B> wrote a <Hat>", spans, ["person", "title"], title="so:")
-    assert "so: [Bo <B> person] wrote a [<Hat> title]" in capsys.readouterr().out
+    assert "so: [Bo <B> person] wrote a [<Hat> title]" in shown[0]["text/plain"]
+    display.show_names("no name", [], ["person"])
+    assert "no name" in shown[1]["text/html"]
 
 
 def test_a_stretch_in_two_ngrams_bears_both_numbers_and_each_weight_is_listed_once():

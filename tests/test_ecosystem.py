@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -14,6 +15,7 @@ import pytest
 import torch
 import transformers
 from conftest import TEXTS, VARIANTS
+from safetensors.torch import load_file, save_file
 from torch.func import grad, vmap
 from torch.nn import functional as F
 from torch.utils._pytree import tree_map
@@ -68,6 +70,25 @@ def test_another_head_survives_saving(random_encoder, tmp_path):
     model = BertCNN.from_pretrained(tmp_path)
     assert model.config.head == head
     assert (model.hidden_layer.out_features, model.classifier.out_features, model.dropout.p) == (5, 6, 0.25)
+
+
+@pytest.mark.parametrize("part", ["classifier", "convs.1", "encoder"])
+def test_a_folder_without_some_of_its_weights_is_refused(part, saved, tmp_path):
+    """Otherwise transformers would draw them at random, and any text would get some class."""
+    shutil.copytree(saved, tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    kept = {name: tensor for name, tensor in load_file(weights).items() if not name.startswith(part)}
+    save_file(kept, weights, metadata={"format": "pt"})
+    for load in (BertCNN.from_pretrained, transformers.AutoModelForSequenceClassification.from_pretrained):
+        with pytest.raises(ValueError, match=f"are missing or have another shape, such as {part}"):
+            load(tmp_path / "model")
+
+
+def test_weights_of_another_shape_are_refused_unless_wanted(saved):
+    with pytest.raises(ValueError, match=r"2 are missing or have another shape, such as classifier\.bias"):
+        BertCNN.from_pretrained(saved, num_labels=7)
+    model, found = BertCNN.from_pretrained(saved, num_labels=7, ignore_mismatched_sizes=True, output_loading_info=True)
+    assert model.classifier.out_features == 7 and len(found["mismatched_keys"]) == 2
 
 
 def test_pipeline_classifies_text(four, tensors, saved):

@@ -1,6 +1,7 @@
 """`python -m companion.export`: the graph gives PyTorch's numbers, and the folder is all that its reader needs."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -12,10 +13,10 @@ from conftest import TEXTS
 from companion import keras_functional
 from companion.attribution import explain
 from companion.data import load_dataset
-from companion.encoders import load_tokenizer
+from companion.encoders import PACKAGED, load_tokenizer
 from companion.export import __main__ as command
 from companion.export import graph
-from companion.export.reader import Exported
+from companion.export.reader import Exported, answer
 from companion.export.saved import load_saved
 from companion.pytorch_class import BertCNN
 
@@ -137,6 +138,7 @@ def test_a_keras_graph_with_a_hidden_layer_becomes_the_same_model(random_encoder
     "arguments, message",
     [
         (["embedded", "new"], "'embedded' is no BERT-CNN but a model of type 'bert'"),
+        (["no_json", "new"], r"The config\.json of 'no_json' is damaged: it is not JSON"),
         (["missing.keras", "new"], "There is no file 'missing.keras'"),
         (["damaged.keras", "new"], "'damaged.keras' cannot be read as a Keras model"),
         (["classifier", "taken"], "'taken' exists already"),
@@ -147,9 +149,12 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(arguments, message, tmp_
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").mkdir()
     (tmp_path / "damaged.keras").write_bytes(b"PK")
+    (tmp_path / "no_json").mkdir()
+    (tmp_path / "no_json" / "config.json").write_text("")
+    shutil.copy(PACKAGED["classifier"] / "model.safetensors", tmp_path / "no_json")
     with pytest.raises(ValueError, match=message):
         command.main(arguments)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged.keras", "taken"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged.keras", "no_json", "taken"]
 
 
 def test_a_missing_library_is_named_with_the_way_to_get_it(tmp_path, monkeypatch, small):
@@ -165,6 +170,22 @@ def test_what_is_no_export_is_said(tmp_path, small):
     with pytest.raises(ValueError, match=r"is no export: it has no model\.onnx"):
         Exported(tmp_path)
     assert json.loads((small[1] / "labels.json").read_text("utf-8"))["labels"] == ["a", "b", "c"]
+
+
+def test_an_export_whose_parts_do_not_fit_is_refused(tmp_path, small):
+    shutil.copytree(small[1], tmp_path / "export")
+    settings = json.loads((tmp_path / "export" / "labels.json").read_text("utf-8"))
+    (tmp_path / "export" / "labels.json").write_text(json.dumps(settings | {"labels": ["a", "b"]}))
+    with pytest.raises(ValueError, match="has 3 classes, and 2 names"):
+        Exported(tmp_path / "export")
+    (tmp_path / "export" / "head.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"is no export: it has no head\.safetensors"):
+        Exported(tmp_path / "export")
+
+
+def test_logits_that_are_no_numbers_give_no_class():
+    with pytest.raises(ValueError, match="its weights are not all finite"):
+        answer(np.array([np.nan, 1.0]), ["a", "b"])
 
 
 def test_a_failed_export_leaves_no_folder(tmp_path, monkeypatch, small, random_encoder):

@@ -282,6 +282,10 @@ def test_half_a_character_in_a_text():
     check_texts(["fine \N{GRINNING FACE}"])
 
 
+def test_a_single_text_is_not_read_letter_by_letter():
+    refusal("Texts stand in a list", check_texts, "a fine film")
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.uint64, np.float32, np.float64, bool])
 def test_labels_of_any_numeric_type(tmp_path, dtype):
     frame = pd.DataFrame({"text": ["good", "bad"], "label": np.array([1, 0], dtype)})

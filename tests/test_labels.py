@@ -73,7 +73,13 @@ REFUSED = {
     "empty": (["a", "b"], ["", "a"], "has rows without a label; row 1 is the first"),
     "blank": (["a", "b"], ["a", " "], "has rows without a label; row 2 is the first"),
     "minus one": ([-1, 0, 1], [0], "has rows without a label .-1.. If -1 is a class, write the classes as words"),
-    "a list as text": (["[1, 0]", "[0, 1]"], ["[1, 1]"], "is a list as text, .*: store lists as JSON lines or Parquet"),
+    "numbers and a word": (
+        ["0.5", "1.25", "nan"],
+        ["2"],
+        "Labels are numbers, such as 0.5, or words, such as 'nan', and",
+    ),
+    "a comma in a number": (["0.5", "0,75"], ["0.5"], "or words, such as '0,75', and not both"),
+    "a list as text": (["[1, 0]", "[0, 1]"], ["[1, 1]"], "is a list as text, .*: store lists as JSON or Parquet"),
 }
 
 

@@ -22,7 +22,7 @@ from pyarrow import parquet
 from companion.attribution import explain
 from companion.encoders import load_tokenizer
 from companion.predict import __main__ as command
-from companion.predict import cluster, sources
+from companion.predict import cluster, models, sources
 from companion.predict.work import Job, digest
 from companion.pytorch_class import BertCNN
 
@@ -237,6 +237,10 @@ def test_a_corpus_of_the_package_is_an_input():
         (["a.csv", "--int8"], "--int8 needs an export"),
         (["a.csv", "--out", "full"], "'full' is not empty, and holds no output of this command"),
         (["full", "--out", "full/out"], "'full/out' is within the input"),
+        (["twice.csv"], "'twice.csv' has more than one column 'text'"),
+        (["quoted.csv"], "The first line of 'quoted.csv' is not CSV"),
+        (["a.csv", "--out", "a.docx"], "The folder 'a.docx' cannot be made"),
+        (["a.csv", "--model", "export", "--labels", "x", "y"], "'export' is an export: it has its own tokenizer and"),
     ],
 )
 def test_bad_input_gets_one_sentence_before_any_work(arguments, message, model, tmp_path, monkeypatch):
@@ -246,6 +250,10 @@ def test_bad_input_gets_one_sentence_before_any_work(arguments, message, model, 
     Path("a.docx").write_bytes(b"")
     Path("damaged.parquet").write_bytes(b"PAR1")
     Path("utf16.csv").write_text("text\ngood\n", encoding="utf-16")
+    Path("twice.csv").write_text("text,label,text\ngood,1,bad\n")
+    Path("quoted.csv").write_text('"text,label\ngood,1\n')
+    Path("export").mkdir()
+    Path("export", "model.onnx").write_bytes(b"")
     Path("empty").mkdir()
     Path("full").mkdir()
     write(Path("full", "notes.txt"), ["mine"])
@@ -253,6 +261,23 @@ def test_bad_input_gets_one_sentence_before_any_work(arguments, message, model, 
     with pytest.raises(ValueError, match=message):
         predict(arguments[0], "--model", model, "--out", "out", *arguments[1:])
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_another_graph_or_tokenizer_is_another_model(tmp_path):
+    """A run that is resumed must not mix two models: every file that decides an answer counts."""
+    found = set()
+    for name in ("model.onnx", "model.int8.onnx", "labels.json", "tokenizer.json", "head.safetensors"):
+        (tmp_path / name).write_text("one")
+    for name in ("model.onnx", "model.int8.onnx", "labels.json", "tokenizer.json", "head.safetensors"):
+        found.add(models.identify(str(tmp_path)))
+        (tmp_path / name).write_text("another")
+    assert len(found | {models.identify(str(tmp_path))}) == 6
+
+
+def test_a_folder_with_the_name_of_a_file_is_passed_over(tmp_path):
+    (tmp_path / "old.csv").mkdir()
+    write(tmp_path / "a.txt", ["good"])
+    assert [source.name for source in sources.find_sources(str(tmp_path))] == ["a.txt"]
 
 
 def test_a_compressed_file_that_is_cut_short_is_named(model, tmp_path):

@@ -20,6 +20,10 @@ SENTENCES = [
 ]
 
 
+def test_a_single_reference_is_a_list_of_one():
+    assert rouge("the cat sat", "the cat sat") == rouge("the cat sat", ["the cat sat"])
+
+
 def test_pick_takes_the_highest_in_the_documents_order():
     assert pick([0.1, 3, 2, 5], 2) == [1, 3]
     assert pick([1, 1, 1], 2) == [0, 1]  # of equal ones the earlier

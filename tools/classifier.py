@@ -136,6 +136,8 @@ def main(argv: list[str] | None = None) -> None:
     for name, value in SETTINGS.items():
         parser.add_argument(f"--{name}", type=int, default=value, help=f"(default: {value})")
     args = parser.parse_args(argv)
+    if args.out.exists() and not (args.out / "training.json").is_file():
+        raise ValueError(f"'{args.out}' exists, and this command did not write it; give another folder.")
     settings, work = {name: getattr(args, name) for name in SETTINGS}, args.out.with_name(args.out.name + ".unfinished")
     if args.average:
         return average(args.average, args.out)

@@ -17,6 +17,7 @@ from itertools import chain, compress, product
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pandas as pd
 import torch
@@ -170,9 +171,9 @@ class TaskExperiment:
         if task == "documents":
             self.names = sorted({row[column] for row in rows.get("train") or rows["all"]})
         elif task == "tagging":
-            self.names = tagging.label_names([row[column] for row in rows["train"]])
+            self.names = tagging.label_names([row[column] for row in rows.get("train") or rows["all"]])
         else:
-            for row in rows["test"]:
+            for row in rows.get("test") or rows["all"]:
                 summaries.pick(np.zeros(len(row["sentences"])), k)  # refused, if at all, before training
         self.every = {s: [o | e for o, e in zip(some, self.encode(some), strict=True)] for s, some in rows.items()}
         self.use(0)
@@ -339,10 +340,11 @@ def train(model, rows, settings: dict, seed: int) -> list[np.ndarray]:
 
 def add(table: Path, row: dict) -> None:
     """Add a row to the table, which is written whole before it replaces the last."""
-    rows = pd.concat([*([pd.read_csv(table)] if table.exists() else []), pd.DataFrame([row])], ignore_index=True)
-    temporary = table.with_suffix(".tmp")
-    rows.to_csv(temporary, index=False)
-    os.replace(temporary, table)
+    with filelock.FileLock(table.with_name(f".{table.stem}.lock")):  # another process may add a row to the same table
+        rows = pd.concat([*([pd.read_csv(table)] if table.exists() else []), pd.DataFrame([row])], ignore_index=True)
+        temporary = table.with_suffix(".tmp")
+        rows.to_csv(temporary, index=False)
+        os.replace(temporary, table)
 
 
 def main(argv: list[str] | None = None) -> None:

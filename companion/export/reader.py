@@ -25,6 +25,8 @@ class Answer:
 
 def answer(logits: np.ndarray, labels: list[str]) -> Answer:
     """The most probable class, from the logits (C,) of one text."""
+    if not np.isfinite(logits).all():
+        raise ValueError(f"The model returns {logits.tolist()} as logits: its weights are not all finite.")
     best = int(logits.argmax())
     return Answer(labels[best], float(softmax(logits.astype(float))[best]))
 
@@ -71,7 +73,8 @@ class Exported:
 
     def __init__(self, folder, int8: bool = False, threads: int | None = None):
         folder, file = Path(folder), "model.int8.onnx" if int8 else "model.onnx"
-        if missing := [name for name in (file, "labels.json", "tokenizer.json") if not (folder / name).is_file()]:
+        parts = (file, "labels.json", "tokenizer.json", "head.safetensors")
+        if missing := [name for name in parts if not (folder / name).is_file()]:
             raise ValueError(f"'{folder}' is no export: it has no {missing[0]}.")
         if find_spec("onnxruntime") is None:
             raise ValueError("Running an export needs onnxruntime: pip install 'bert-cnn-companion[export]'.")
@@ -94,6 +97,8 @@ class Exported:
         )
         layers, order = load_file(folder / "head.safetensors"), ("classifier", "hidden_layer")
         arrays = [layers[f"{n}.{part}"] for n in order for part in ("weight", "bias") if f"{n}.{part}" in layers]
+        if len(self.labels) != len(layers["classifier.bias"]):
+            raise ValueError(f"'{folder}' has {len(layers['classifier.bias'])} classes, and {len(self.labels)} names.")
         self.head = ExportedHead(None, None, len(self.tokenizer), settings["kernel_sizes"], *arrays)
         self.head.session = self.session
 

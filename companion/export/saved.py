@@ -34,7 +34,11 @@ def from_folder(name: str):
     """The PyTorch class, from what it has saved."""
     from companion.pytorch_class import BertCNN
 
-    kind = json.loads((find_encoder(name) / "config.json").read_text(encoding="utf-8")).get("model_type")
+    try:
+        config = json.loads((find_encoder(name) / "config.json").read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        raise ValueError(f"The config.json of '{name}' is damaged: it is not JSON.") from None
+    kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "bert_cnn":
         raise ValueError(f"'{name}' is no BERT-CNN but a model of type '{kind}'; train one first (notebook 07).")
     return BertCNN.from_pretrained(name).eval()

@@ -33,6 +33,8 @@ class Loaded:
 def load(name: str, int8: bool = False, tokenizer: str | None = None, labels: list[str] | None = None):
     """An exported folder, or any model that `load_saved` knows. int8: the smaller graph of an export."""
     if (Path(name) / "model.onnx").is_file():
+        if tokenizer or labels:
+            raise ValueError(f"'{name}' is an export: it has its own tokenizer and class names, so give none.")
         return Exported(name, int8)
     if int8:
         raise ValueError(f"--int8 needs an export, and '{name}' is none: python -m companion.export '{name}' OUT.")
@@ -45,10 +47,11 @@ def identify(name: str) -> str:
     if path.is_file():
         files = [path]
     elif (path / "model.onnx").is_file():
-        files = [path / "model.onnx", path / "labels.json"]
+        files = [file for file in path.iterdir() if file.suffix in (".onnx", ".json", ".safetensors")]
     else:
-        files = [*find_weights(find_encoder(name)), find_encoder(name) / "config.json"]
-    for file in files:
+        files = {*find_weights(find_encoder(name)), *find_encoder(name).glob("*.json")}
+        files |= {*find_encoder(name).glob("vocab.*"), *find_encoder(name).glob("*.model")}
+    for file in sorted(files):
         with open(file, "rb") as stream:
             checksum.update(hashlib.file_digest(stream, "sha256").digest())
     return checksum.hexdigest()[:16]

@@ -35,7 +35,10 @@ class Parts:
             folder,
             pyarrow.schema(COLUMNS | ({"ngrams": pyarrow.list_(NGRAM)} if ngrams else {})),
         )
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"The folder '{folder}' cannot be made: {error.strerror}.") from None
         if not (kept := folder / "_run.json").exists():
             if any(not path.name.startswith(".") for path in folder.iterdir()):
                 raise ValueError(f"'{folder}' is not empty, and holds no output of this command; give another folder.")

@@ -88,8 +88,13 @@ class TextFile:
             csv.field_size_limit(10_000_000)  # characters: a quotation mark that is never closed ends there
             with self.open() as stream:
                 lines = Lines(stream, 0, 1)
-                self.header = next(filter(None, self.reader(lines)), [])
+                try:
+                    self.header = next(filter(None, self.reader(lines)), [])
+                except csv.Error as error:
+                    raise ValueError(f"The first line of '{self.name}' is not CSV: {error}.") from None
                 self.begins = (lines.start, lines.line)
+            if self.header.count(self.column) > 1:
+                raise ValueError(f"'{self.name}' has more than one column '{self.column}'.")
             if self.column not in self.header:
                 found = ", ".join(self.header) if is_text("".join(self.header)) else "no text in UTF-8"
                 raise ValueError(f"'{self.name}' has no column '{self.column}'; it has {found}.")
@@ -232,7 +237,8 @@ def find_sources(name: str, column: str = "text") -> list:
         return [open_file(path.name, path, column)]
     if not path.is_dir() or (path / "dataset_dict.json").is_file():
         return [Split(split, rows, column) for split, rows in read_splits(name).items()]
-    names = {file.relative_to(path): file for file in sorted(path.rglob("*")) if KINDS.fullmatch(file.name)}
+    files = [file for file in sorted(path.rglob("*")) if KINDS.fullmatch(file.name) and file.is_file()]
+    names = {file.relative_to(path): file for file in files}
     visible = {place: f for place, f in names.items() if not any(part.startswith(HIDDEN) for part in place.parts)}
     if not visible:
         raise ValueError(f"The folder '{name}' holds no .parquet, .jsonl, .csv, .tsv or .txt file.")

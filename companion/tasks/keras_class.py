@@ -23,7 +23,7 @@ class TaskCNN(keras_class.BertCNN):
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config):
         """A pretrained encoder under a new head; `config` as in the class's config."""
-        settings = cls.config_class(**config).head  # wrong settings raise here, before the encoder is loaded
+        settings = cls.config_class.of(**config).head  # wrong settings raise here, before the encoder is loaded
         model = cls(load_keras_encoder(name), **settings)
         model.build()
         return model

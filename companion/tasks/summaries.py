@@ -54,7 +54,8 @@ def rouge(summary: str, references) -> dict[str, float]:
     """
     from rouge_score.rouge_scorer import RougeScorer
 
-    scores = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True).score_multi(list(references), summary)
+    references = [references] if isinstance(references, str) else list(references)
+    scores = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True).score_multi(references, summary)
     return {name: score.fmeasure for name, score in scores.items()}
 
 
