@@ -198,7 +198,7 @@ def test_the_verdict_in_three_sentences_and_three_answers():
     layer = HEADS["token_mlp"].label
     assert f"On a frozen encoder, use {layer}.**" in lines[0]
     both = "on every source with frozen and fine-tuned `embedded` ("
-    assert "it is better on every source with `embedded` (" in lines[0]
+    assert "this larger head is better on every source with `embedded` (" in lines[0]
     assert f"On a fine-tuned encoder, use {HEADS['mean'].label}.**" in lines[1]
     assert f"Against it, these heads are better {both}" in lines[2]
     assert f"the CNN is the same within the margin {both}" in lines[4]
@@ -251,7 +251,11 @@ def test_the_simplest_head_that_no_larger_one_beats(rates, picked):
 )
 def test_the_verdict_on_two_encoders(rates, held):
     both = pd.concat([study(LAYER, SAME), study(rates, SAME, "other 87654321")])
-    assert f"people use?** {held}\n" in answer.verdict(both)
+    said = answer.verdict(both)
+    assert f"people use?** {held}\n" in said
+    layer, mean = (HEADS[head].label for head in ("token_mlp", "mean"))
+    apart = f"- **On frozen `embedded`, use {layer}; on frozen `other`, use {mean}.** Against"
+    assert apart in said if "No, use" in held else f"- **On a frozen encoder, use {layer}.**" in said
     with pytest.raises(ValueError, match="results of 2 encoders"):
         answer.headline(both, "frozen")
 

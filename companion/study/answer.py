@@ -72,8 +72,7 @@ def compare_pairs(examples: pd.DataFrame, datasets, pairs, **how) -> pd.DataFram
         raise ValueError(f"The results hold no pair of {pairs} with two seeds or more on {list(datasets)}.")
     corrected = iter(holm(np.concatenate(p_values)) < LEVEL)
     table = pd.DataFrame(rows)
-    for name in ("p_value", "p_equivalence"):
-        table[name] = holm(table[name])
+    table = table.assign(**{name: holm(table[name]) for name in ("p_value", "p_equivalence")})
     table["verdict"] = list(map(judge, table["difference"], table["p_value"], table["p_equivalence"]))
     table["significant"] = [sum(next(corrected) for _ in seeds) for seeds in p_values]
     return table
@@ -185,14 +184,15 @@ def listed(keys, among) -> str:
 def advice(regime: str, tables: dict, picks: dict) -> str | None:
     """What to put on the encoder in one regime."""
     keys = [key for key in tables if key[0] == regime]
-    if not (heads := list(dict.fromkeys(picks[key] for key in keys))):
-        return None
     better = {key: rows for key in keys if len(rows := between(tables[key], picks[key], LADDER[0]))}
-    said = [f"Against {HEADS[LADDER[0]].label} it is {told(better)}."] if better else []
+    said = [f"Against {HEADS[LADDER[0]].label} this larger head is {told(better)}."] if better else []
     if plain := [f"`{encoder}`" for _, encoder in keys if (regime, encoder) not in better]:
         said.append(f"With {' or '.join(plain)}, no larger head is shown to be better on half of the sources and worse")
         said.append("on none; this does not show that the heads are equal.")
-    return f"**On a {regime} encoder, use {' or '.join(HEADS[head].label for head in heads)}.** {' '.join(said)}"
+    heads = {picks[key]: listed([other for other in keys if picks[other] == picks[key]], keys) for key in keys}
+    places = [f"{regime} {where}" if len(heads) > 1 else f"a {regime} encoder" for where in heads.values()]
+    opening = "; on ".join(f"{place}, use {HEADS[head].label}" for head, place in zip(heads, places, strict=True))
+    return f"**On {opening}.** {' '.join(said)}" if keys else None
 
 
 def against(rival: str, heads: dict, tables: dict, opening: str) -> str | None:
