@@ -145,8 +145,8 @@ def load_pytorch_encoder(name: str = DEFAULT_ENCODER):
 def check_found(name, found: dict, mismatched: bool = False) -> None:
     """Raises ValueError if a model's file lacks weights, or (unless that is `mismatched`) has some of other shapes."""
     other = {key for key, *_ in found["mismatched_keys"]}
-    lacking = {*found["missing_keys"]} - other if mismatched else {*found["missing_keys"], *other}
-    if lacking := sorted(key for key in lacking if "pooler" not in key):  # whose output is not used
+    keys = {*found["missing_keys"]} - other if mismatched else {*found["missing_keys"], *other}
+    if lacking := sorted(key for key in keys if "pooler" not in key):  # whose output is not used
         raise ValueError(
             f"The weights of '{name}' are not those of its config.json: {len(lacking)} are missing or have "
             f"another shape, such as {lacking[0]}."

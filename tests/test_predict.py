@@ -237,7 +237,7 @@ def test_a_corpus_of_the_package_is_an_input():
         (["a.csv", "--int8"], "--int8 needs an export"),
         (["a.csv", "--out", "full"], "'full' is not empty, and holds no output of this command"),
         (["full", "--out", "full/out"], "'full/out' is within the input"),
-        (["twice.csv"], "'twice.csv' has more than one column 'text'"),
+        (["twice.csv"], "'twice.csv' has 2 columns 'text'; it has text, label, text"),
         (["quoted.csv"], "The first line of 'quoted.csv' is not CSV"),
         (["a.csv", "--out", "a.docx"], "The folder 'a.docx' cannot be made"),
         (["a.csv", "--model", "export", "--labels", "x", "y"], "'export' is an export: it has its own tokenizer and"),

@@ -49,8 +49,8 @@ def identify(name: str) -> str:
     elif (path / "model.onnx").is_file():
         files = [file for file in path.iterdir() if file.suffix in (".onnx", ".json", ".safetensors")]
     else:
-        files = {*find_weights(find_encoder(name)), *find_encoder(name).glob("*.json")}
-        files |= {*find_encoder(name).glob("vocab.*"), *find_encoder(name).glob("*.model")}
+        folder = find_encoder(name)
+        files = [*find_weights(folder), *folder.glob("*.json"), *folder.glob("vocab.*"), *folder.glob("*.model")]
     for file in sorted(files):
         with open(file, "rb") as stream:
             checksum.update(hashlib.file_digest(stream, "sha256").digest())

@@ -1,7 +1,4 @@
-"""A file, a folder or a dataset -> chunks of rows, each of which can be read by itself, on any machine.
-
-A row that cannot be read is a row, too: it says why, and the rows after it are read as usual.
-"""
+"""A file, a folder or a dataset -> chunks of rows, each of which can be read by itself, on any machine."""
 
 import csv
 import gzip
@@ -93,11 +90,10 @@ class TextFile:
                 except csv.Error as error:
                     raise ValueError(f"The first line of '{self.name}' is not CSV: {error}.") from None
                 self.begins = (lines.start, lines.line)
-            if self.header.count(self.column) > 1:
-                raise ValueError(f"'{self.name}' has more than one column '{self.column}'.")
-            if self.column not in self.header:
+            if (count := self.header.count(self.column)) != 1:
                 found = ", ".join(self.header) if is_text("".join(self.header)) else "no text in UTF-8"
-                raise ValueError(f"'{self.name}' has no column '{self.column}'; it has {found}.")
+                many = f"{count} columns" if count else "no column"
+                raise ValueError(f"'{self.name}' has {many} '{self.column}'; it has {found}.")
 
     def open(self):
         return gzip.open(self.path) if self.path.suffix.lower() == ".gz" else open(self.path, "rb")
@@ -187,8 +183,8 @@ class ParquetFile(Table):
         except (pyarrow.ArrowException, OSError):
             raise ValueError(f"'{self.name}' is no Parquet file, or damaged.") from None
         if self.column not in found.schema_arrow.names:
-            names = ", ".join(found.schema_arrow.names)
-            raise ValueError(f"'{self.name}' has no column '{self.column}'; it has {names}.")
+            names = found.schema_arrow.names
+            raise ValueError(f"'{self.name}' has no column '{self.column}'; it has {', '.join(names)}.")
         self.size = found.metadata.num_rows
 
     def texts(self, start: int, stop: int) -> list:
@@ -237,9 +233,9 @@ def find_sources(name: str, column: str = "text") -> list:
         return [open_file(path.name, path, column)]
     if not path.is_dir() or (path / "dataset_dict.json").is_file():
         return [Split(split, rows, column) for split, rows in read_splits(name).items()]
-    files = [file for file in sorted(path.rglob("*")) if KINDS.fullmatch(file.name) and file.is_file()]
-    names = {file.relative_to(path): file for file in files}
-    visible = {place: f for place, f in names.items() if not any(part.startswith(HIDDEN) for part in place.parts)}
+    names = {file.relative_to(path): file for file in sorted(path.rglob("*")) if KINDS.fullmatch(file.name)}
+    shown = [place for place in names if not any(part.startswith(HIDDEN) for part in place.parts)]
+    visible = {place: names[place] for place in shown if names[place].is_file()}
     if not visible:
         raise ValueError(f"The folder '{name}' holds no .parquet, .jsonl, .csv, .tsv or .txt file.")
     return [open_file(place.as_posix(), file, column) for place, file in visible.items()]
@@ -251,6 +247,4 @@ def open_file(name: str, path: Path, column: str):
 
 def chunks(sources: list, size: int) -> Iterator[Chunk]:
     """All chunks of all sources, in order, found one by one."""
-    for place, source in enumerate(sources):
-        for number, (start, line) in enumerate(source.places(size)):
-            yield Chunk(place, number, start, line)
+    return (Chunk(i, j, *place) for i, one in enumerate(sources) for j, place in enumerate(one.places(size)))
