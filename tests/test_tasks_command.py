@@ -59,7 +59,7 @@ def test_every_head_gets_a_row_and_none_is_trained_twice(quick, write, random_en
     pd.testing.assert_frame_equal(rows.iloc[:1], first)
     assert not rows.duplicated(tasks.CELL).any()
     assert rows["examples"].map(lambda text: len(json.loads(text))).eq(12).all()
-    assert [path.name for path in (tmp_path / "r").iterdir()] == [f"{task}.csv"]
+    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == [f".{task}.lock", f"{task}.csv"]
     monkeypatch.setattr(tasks, "train", None)  # nothing is left to do
     tasks.main([*call, "--seeds", "2"])
 
@@ -156,6 +156,14 @@ def test_folds_test_every_text_once_and_train_on_the_others(quick, write, random
     assert len(experiment.rows["train"]) == 12 and not {id(r) for r in experiment.rows["train"]} & {
         id(r) for r in experiment.rows["test"]
     }
+
+
+@pytest.mark.parametrize("task", ["tagging", "summaries"])
+def test_every_task_has_folds(task, quick, write, random_encoder, tmp_path):
+    head, results = [*tasks.HEADS[task]][0], tmp_path / "r"
+    call = [task, write(rows_of(task)), "--encoder", random_encoder, "--results", str(results), "--folds", "2"]
+    tasks.main([*call, "--seeds", "1", "--heads", head, "--frozen"])
+    assert pd.read_csv(results / f"{task}.csv")["fold"].tolist() == [0, 1]
 
 
 def test_every_class_is_in_every_fold_though_the_rows_are_sorted_by_class(write, random_encoder):
