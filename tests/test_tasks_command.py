@@ -160,7 +160,7 @@ def test_folds_test_every_text_once_and_train_on_the_others(quick, write, random
 
 @pytest.mark.parametrize("task", ["tagging", "summaries"])
 def test_every_task_has_folds(task, quick, write, random_encoder, tmp_path):
-    head, results = [*tasks.HEADS[task]][0], tmp_path / "r"
+    head, results = next(iter(tasks.HEADS[task])), tmp_path / "r"
     call = [task, write(rows_of(task)), "--encoder", random_encoder, "--results", str(results), "--folds", "2"]
     tasks.main([*call, "--seeds", "1", "--heads", head, "--frozen"])
     assert pd.read_csv(results / f"{task}.csv")["fold"].tolist() == [0, 1]
