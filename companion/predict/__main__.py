@@ -4,7 +4,8 @@
 
 INPUT is Parquet, JSON lines, CSV, TSV or plain text (a text for each line), a folder of such files, a corpus in this
 package or a Hub id. OUT becomes a folder of Parquet files with the columns file, line, text, label, probability, error
-(and ngrams); read it whole with `pandas.read_parquet(OUT)`.
+(and ngrams); read it whole with `pandas.read_parquet(OUT)`. A text is read up to the model's limit (256 tokens for the
+ready-made classifier); what comes after it does not count, and notebook 11 shows how to read it all the same.
 
 Stopped at any moment and started again, the command resumes: every row of the input is in the output once.
 A row that cannot be read is reported with its file and line, has an `error` in place of a label, and stops nothing.
