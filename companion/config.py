@@ -68,7 +68,7 @@ class BertCNNConfig(PreTrainedConfig):
 
     @classmethod
     def of(cls, **settings):
-        """A config of these settings alone: a name that means nothing is refused, which a saved config may hold."""
+        """A config for a new model. Raises ValueError for an unknown setting, which a saved config may contain."""
         if unknown := [name for name in settings if not hasattr(cls(), name)]:
             raise ValueError(f"A BERT-CNN has no setting {', '.join(unknown)}; see BertCNNConfig.")
         return cls(**settings)

@@ -143,7 +143,7 @@ def load_pytorch_encoder(name: str = DEFAULT_ENCODER):
 
 
 def check_found(name, found: dict, mismatched: bool = False) -> None:
-    """Raises ValueError if a model's file lacks weights, or (unless that is `mismatched`) has some of other shapes."""
+    """Raises ValueError for weights that a model's file lacks or, unless `mismatched` is true, has in another shape."""
     other = {key for key, *_ in found["mismatched_keys"]}
     keys = {*found["missing_keys"]} - other if mismatched else {*found["missing_keys"], *other}
     if lacking := sorted(key for key in keys if "pooler" not in key):  # whose output is not used

@@ -119,6 +119,13 @@ def test_it_scores_on_real_sentences_what_its_card_says(model, in_data_folder, n
     assert stated >= least
 
 
+def test_a_folder_with_something_else_in_it_is_not_replaced(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(ValueError, match="exists, and this command did not write it"):
+        classifier.main([str(tmp_path), "--average", str(FOLDER), str(FOLDER)])
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
 def test_a_missing_or_damaged_classifier_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(encoders.PACKAGED, "classifier", tmp_path / "nowhere")
     with pytest.raises(ValueError, match="own 'classifier' is missing or incomplete; install the companion again"):

@@ -50,7 +50,8 @@ def oracle(sentences, references, k: int) -> np.ndarray:
 def rouge(summary: str, references) -> dict[str, float]:
     """Return rouge1, rouge2 and rougeL: F-measures after Porter's stemmer, the best over the references.
 
-    Stop words are kept. rougeL is the longest common subsequence of the whole texts (Lin 2004, section 3.1).
+    references: a list of texts, or one text. Stop words are kept. rougeL is the longest common subsequence of the whole
+    texts (Lin 2004, section 3.1).
     """
     from rouge_score.rouge_scorer import RougeScorer
 
