@@ -492,6 +492,15 @@ def test_outputs_are_heard_however_late_the_connection(monkeypatch):
         assert not kernel.cut
 
 
+def test_processes_that_a_quick_cell_leaves_behind_are_seen():
+    code = "import subprocess, sys\nfor _ in range(4): subprocess.Popen([sys.executable, '-c', 'input()'], stdin=-1)"
+    with execution.Kernel(sandbox.Limits(processes=4), None, isolated=False) as kernel:
+        assert kernel.run("pass", 10).status == "ok"
+        kernel.guard.deadline = kernel.guard.looked = float("inf")  # nobody looks while the cell runs
+        assert "started more than 4 processes" in kernel.run(code, 10).message
+        assert kernel.run("pass", 10).status == "not run"
+
+
 def test_each_test_cell_has_its_outcome(graded):
     found = {(row["student"], row["cell"]): row for row in rows(graded.into / "cells.csv")}
     assert found["correct", "test_windows"]["outcome"] == "ok"

@@ -122,6 +122,8 @@ class Kernel:
             ending.outputs.append(nbformat.v4.new_output("stream", name="stdout", text=CUT))
             self.iopub.close(linger=0)  # it is closed already by a message that was too long, and does not come back
             self.listen()
+        if gone := self.guard.exceeded(at_once=True):  # what a quick cell leaves behind, the loop has not seen
+            return self.end(ending, gone)
         if told:
             ending.status, ending.message = "timeout", f"stopped after {seconds:g} s"
         elif reply.get("status") != "ok":
