@@ -144,7 +144,7 @@ def test_folds_test_every_text_once_and_train_on_the_others(quick, write, random
     assert rows["fold"].tolist() == [0, 0, 1, 1, 2, 2]
     for _, own in rows.groupby("head"):
         examples = [row for text in own["examples"] for row in json.loads(text)]
-        assert [label for label, *_ in examples] == [i % 2 for i in range(12)] + [i % 2 for i in range(6)]
+        assert sorted(label for label, *_ in examples) == [0] * 9 + [1] * 9
         assert {tokens for *_, tokens in examples} == {182}  # 180 words, [CLS] and [SEP]
     for _, row in rows.iterrows():
         examples = np.array(json.loads(row["examples"]))
@@ -175,6 +175,18 @@ def test_every_class_is_in_every_fold_though_the_rows_are_sorted_by_class(write,
         experiment.use(fold)
         counts = np.bincount([row["labels"] for row in experiment.rows["test"]])
         assert counts.tolist() == [2 * every, 4 * every, 3 * every]
+
+
+def test_fewer_texts_have_every_class_though_the_rows_are_sorted_by_class(write):
+    texts = [{"text": f"a film {i}", "label": label} for label, size in ((0, 4), (1, 8), (2, 4)) for i in range(size)]
+    rows = tasks.load("documents", write(texts))
+    assert np.bincount([row["label"] for row in tasks.take(rows, 8, 0)["train"]]).tolist() == [2, 4, 2]
+    assert np.bincount([row["label"] for row in tasks.take(rows, 12, 2)["all"]]).tolist() == [3, 6, 3]
+    assert tasks.take(rows, 99, 0)["train"] == tasks.take(rows, None, 0)["train"] == rows["train"]
+    with pytest.raises(ValueError, match="2 of 16 examples cannot have every class"):
+        tasks.take(rows, 2, 0)
+    pairs = [{"sentences": [str(i)], "key": [1]} for i in range(9)]
+    assert tasks.sample(pairs, 4) == pairs[:4]  # without a class
 
 
 def test_cached_vectors_are_those_of_each_text_alone(random_encoder):

@@ -33,6 +33,7 @@ from companion.data import load_dataset
 from companion.encoders import DEFAULT_ENCODER, load_tokenizer
 from companion.files import ORDER
 from companion.study.experiment import encoder_identity
+from companion.study.splits import LIMITS, stratified_sample
 from companion.tasks import data, documents, summaries, tagging
 from companion.tasks.pytorch_class import DocumentCNN, SummaryCNN, TaggingCNN
 
@@ -155,10 +156,17 @@ def read_row(task: str, row: dict, features) -> dict:
 
 
 def take(rows: dict, texts: int | None, folds: int) -> dict[str, list[dict]]:
-    """Return the first N training rows and the whole test split; with folds, the first N of all rows, under "all"."""
+    """Return N training rows, and of the test split at most 5,000; with folds, N of all rows, under "all"."""
     if folds:
-        return {"all": list(chain(*rows.values()))[:texts]}
-    return {"train": rows["train"][:texts], "test": rows["test"]}
+        return {"all": sample(list(chain(*rows.values())), texts)}
+    return {"train": sample(rows["train"], texts), "test": sample(rows["test"], LIMITS["test"])}
+
+
+def sample(rows: list[dict], size: int | None) -> list[dict]:
+    """Return so many rows: each class with its share, as files often have one class after the other; else the first."""
+    if size is None or "label" not in rows[0]:
+        return rows[:size]
+    return [rows[i] for i in stratified_sample(pd.DataFrame(rows), size)[0]]
 
 
 class TaskExperiment:
@@ -357,7 +365,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--frozen", action="store_true", help="train the head alone; without it, the encoder as well")
     parser.add_argument("--epochs", type=int, help="passes over the training texts (default: as in SETTINGS)")
     parser.add_argument("--bf16", action="store_true", help="half precision: on some hardware twice as fast")
-    parser.add_argument("--texts", type=int, help="train on the first N texts; with --folds, use only these")
+    parser.add_argument("--texts", type=int, help="train on N texts; with --folds, use only these")
     parser.add_argument("--folds", type=int, default=0, help="cut all texts into K parts, each tested by the others")
     parser.add_argument("--k", type=int, default=1, help="sentences of a summary (default: 1)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder to write to (default: results)")
