@@ -117,7 +117,7 @@ def test_a_finished_cell_is_not_run_again(arguments, results, monkeypatch):
     assert (results / "heads.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize("moment", [5, 6])
+@pytest.mark.parametrize("moment", [6, 7])
 def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(arguments, results, tmp_path, monkeypatch, moment):
     replace, calls = os.replace, []
 
@@ -132,7 +132,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(arguments, results,
         with pytest.raises(KeyboardInterrupt):
             command.main([*arguments, "--results", str(tmp_path)])
     assert len(pd.read_csv(tmp_path / "heads.csv")) == 2
-    assert len(pd.read_parquet(tmp_path / "predictions.parquet")) == 20 * (moment - 3)
+    assert len(pd.read_parquet(tmp_path / "predictions.parquet")) == 20 * (moment - 4)
     command.main([*arguments, "--results", str(tmp_path)])
     pd.testing.assert_frame_equal(table(tmp_path), table(results))
     one, other = (
@@ -255,7 +255,7 @@ def test_cells_of_another_recipe_are_replaced_only_on_request(arguments, results
         shutil.copy(results / file, tmp_path)
     monkeypatch.setitem(recipes.DEFAULTS, "trained", replace(recipes.DEFAULTS["trained"], weight_decay=0.5))
     line, before = [*arguments, "--results", str(tmp_path)], (tmp_path / "heads.csv").read_bytes()
-    with pytest.raises(ValueError, match="has 10 of these trainings by other recipes: give another folder, or --repl"):
+    with pytest.raises(ValueError, match="has 10 of these by other recipes: give another folder, or --repl"):
         command.main(line)
     assert (tmp_path / "heads.csv").read_bytes() == before
     command.main([*line, "--replace", "--heads", "tfidf"])
@@ -354,7 +354,7 @@ def test_old_results_are_replaced_one_by_one(arguments, results, tmp_path):
     examples = pd.read_parquet(results / "predictions.parquet")
     examples.assign(recipe="12345678-90").to_parquet(tmp_path / "predictions.parquet")
     line = [*arguments, "--results", str(tmp_path)]
-    with pytest.raises(ValueError, match="trainings by other recipes"):
+    with pytest.raises(ValueError, match="of these by other recipes"):
         command.main(line)
     command.main([*line, "--heads", "tfidf", "--replace"])
     cells, examples = results_file.read_results(tmp_path)
@@ -493,13 +493,14 @@ def test_seeds_for_regimes_that_are_not_asked_for(films, tmp_path, capsys):
 @pytest.mark.parametrize(
     "change", [lambda lines: lines[::-1], lambda lines: [line.replace(" ,", "") for line in lines]]
 )
-def test_another_test_set_under_the_old_name(arguments, films, results, tmp_path, change):
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_other_texts_under_the_old_name(arguments, films, results, tmp_path, split, change):
     """Other labels, or the same labels on other texts."""
     other = shutil.copytree(films, tmp_path / "tests" / "films")
-    lines = (other / "test.jsonl").read_text().splitlines()
-    (other / "test.jsonl").write_text("\n".join(change(lines)) + "\n")
+    lines = (other / f"{split}.jsonl").read_text().splitlines()
+    (other / f"{split}.jsonl").write_text("\n".join(change(lines)) + "\n")
     before = (results / "heads.csv").read_bytes()
-    with pytest.raises(ValueError, match=r"has .*tests/films.* on another test set; give another folder"):
+    with pytest.raises(ValueError, match=r"has results on other texts of tests/films; give another folder"):
         command.main([str(other), *arguments[1:], "--seeds", "3", "--results", str(results)])
     assert (results / "heads.csv").read_bytes() == before
 

@@ -174,7 +174,7 @@ def plan(args) -> tuple[list[Job], Store, str]:
     store = Store(args.results, "bf16" if args.bf16 else "fp32")
     experiments = make_experiments(args)
     for dataset, (experiment, _) in experiments.items():
-        store.check_test(dataset, encoder, experiment.splits["test"])
+        store.check_texts(dataset.split("~")[0], experiment.texts)
     return (tuning_jobs if args.tune else jobs_of_cells)(args, store, experiments, encoder), store, encoder
 
 

@@ -4,6 +4,8 @@ log_odds.parquet has a row for each cell that met the challenge set: arrays of l
 and the validation split's labels.
 """
 
+import hashlib
+import json
 import os
 import platform
 from pathlib import Path
@@ -35,7 +37,7 @@ class Store:
             raise ValueError(f"Results need a folder, and {folder} cannot be one ({error.strerror}).") from None
         self.folder, self.table, self.tuning = folder, folder / "heads.csv", folder / "tuning.csv"
         self.predictions, self.log_odds = folder / "predictions.parquet", folder / "log_odds.parquet"
-        self.lock = filelock.FileLock(folder / ".lock")
+        self.lock, self.texts = filelock.FileLock(folder / ".lock"), folder / "texts.json"
         self.versions = f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}"
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
         self.hardware = f"{device}, {torch.get_num_threads()} threads, {precision}"
@@ -68,28 +70,25 @@ class Store:
         wanted = {tuple(cell.values()): identity(cell["head"], recipe) for cell, recipe in plan}
         others = sum(rows.get(cell, recipe) != recipe for cell, recipe in wanted.items())
         if others:
-            raise ValueError(
-                f"{self.table} has {others} of these trainings by other recipes: give another folder, or --replace."
-            )
+            raise ValueError(f"{self.table} has {others} of these by other recipes: give another folder, or --replace.")
 
-    def check_test(self, dataset: str, encoder: str, test: datasets.Dataset) -> None:
-        """Raises ValueError, with one sentence, if the predictions for a dataset were made on another test set.
-
-        Another: of other labels, or texts of other lengths in an encoder's tokens.
-        """
-        if self.predictions.exists():
-            known = pd.read_parquet(self.predictions, filters=[("dataset", "==", dataset)])
-            for cell, rows in known.groupby(CELL):
-                rows = rows.sort_values("example")
-                same = rows["label"].tolist() == test["label"][:]
-                if not same or (cell[-1] == encoder and rows["length"].tolist() != test["length"][:]):
-                    raise ValueError(f"{self.predictions} has {cell} on another test set; give another folder.")
+    def check_texts(self, dataset: str, splits: datasets.DatasetDict) -> None:
+        """Raises ValueError, with one sentence, if a dataset's results here were made on other texts or labels."""
+        rows = [(splits[name]["text"][:], splits[name]["label"][:]) for name in ("train", "validation", "test")]
+        checksum = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+        with self.lock:
+            known = json.loads(self.texts.read_text()) if self.texts.exists() else {}
+            names = [*self.read()["dataset"], *read_tuning(self.tuning)["dataset"]]
+            if dataset in {name.split("~")[0] for name in names} and known.get(dataset, checksum) != checksum:
+                raise ValueError(f"{self.folder} has results on other texts of {dataset}; give another folder.")
+            temporary = self.texts.with_suffix(".tmp")
+            temporary.write_text(json.dumps(known | {dataset: checksum}, indent=1) + "\n")
+            os.replace(temporary, self.texts)
 
     def add(self, cell: dict, recipe: Recipe, logits: dict, splits: datasets.DatasetDict, **facts) -> dict:
         """Score and store a cell; return its row.
 
-        logits: (N, C) for each of the splits that were scored, "test" among them. splits: with the columns `label` and
-        `length` (tokens). facts: `seconds` and `parameters`.
+        logits: (N, C) by split, "test" among them. splits: with `label` and `length` (tokens). facts: the row's others.
         """
         test = splits["test"]
         accuracy, loss, predicted = measured(test["label"][:], logits["test"])
