@@ -73,8 +73,7 @@ class Explanation:
             np.tile(self.kernel_sizes[living], times),
             self.values[list(self.labels)][:, living].ravel(),
             np.tile(self.windows[living], times),
-            np.tile(np.array(starts, int), times),
-            np.tile(np.array(ends, int), times),
+            *(np.tile(np.array(places, int), times) for places in (starts, ends)),
             np.tile(np.array(words, object), times),
         ]
         return np.rec.fromarrays(columns, names=FIELDS)  # type: ignore[call-overload]
@@ -122,6 +121,8 @@ def explain(model, texts, labels=None, tokenizer=None, batch_size: int = 64):
     """
     texts = [texts] if isinstance(texts, str) else list(texts)
     check_texts(texts)
+    if batch_size < 1:
+        raise ValueError(f"A batch has 1 text or more, not {batch_size}.")
     for position, text in enumerate(texts):
         if not text.strip():
             raise ValueError(f"Text {position} is empty: there is nothing to read in it.")
@@ -177,10 +178,7 @@ def _read_head(model) -> Head:
         params, encoder = from_model(model)
         encoder.train(training)  # as it was
         return _read_pytorch(params, encoder)
-    raise ValueError(
-        "Only a BERT-CNN can be explained: the PyTorch class, (params, encoder), the Keras class or the Keras graph, "
-        f"not {type(model).__name__}."
-    )
+    raise ValueError(f"Only a BERT-CNN can be explained: one of its four variants, not {type(model).__name__}.")
 
 
 def _read_pytorch(params, encoder) -> Head:

@@ -22,18 +22,8 @@ FILES = ["config.json", "model*.safetensors*", "tokenizer*.json", "vocab.*", "me
 FILES += ["special_tokens_map.json", "added_tokens.json"]
 OLD_FILES = ["pytorch_model*.bin*"]
 # Position numbers start after the padding token's number in these, so that there are fewer than the config says.
-OFFSET_POSITIONS = {
-    "camembert",
-    "data2vec-text",
-    "esm",
-    "ibert",
-    "layoutlmv3",
-    "lilt",
-    "longformer",
-    "luke",
-    "markuplm",
-}
-OFFSET_POSITIONS |= {"mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"}
+OFFSET_POSITIONS = set("camembert data2vec-text esm ibert layoutlmv3 lilt longformer luke markuplm mpnet".split())
+OFFSET_POSITIONS |= {"roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"}
 
 
 def find_encoder(name: str = DEFAULT_ENCODER) -> Path:

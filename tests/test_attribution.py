@@ -141,6 +141,7 @@ def test_what_the_limit_cuts_off_is_said(four):
         ({"texts": ["good", " "]}, "Text 1 is empty"),
         ({"texts": []}, "no text: give at least one"),
         ({"texts": ["good", None]}, "Text 1 is not a string but NoneType"),
+        ({"batch_size": -1}, "A batch has 1 text or more, not -1"),
         ({"labels": [0, 2]}, "There is no class 2: the model has the classes 0 to 1"),
         ({"model": torch.nn.Linear(2, 2)}, "Only a BERT-CNN can be explained: .*, not Linear"),
         ({"model": "bert-cnn"}, "Only a BERT-CNN can be explained: .*, not str"),

@@ -68,6 +68,13 @@ REFUSED = {
     "capitals that matter": (["US", "us"], ["Us"], "the label 'Us'"),
     "a list and a value": ([["a"], ["b"]], ["a"], "are lists in some of its splits, and single values in others"),
     "lists of other lengths": ([[1, 0], [0, 1]], [[1, 0, 1]], "are lists of different lengths in its splits"),
+    "zeros and ones of other lengths": (
+        [[1, 0, 0], [0, 1]],
+        [[0, 1]],
+        "neither a 0 or 1 for every class nor each clas",
+    ),
+    "a class twice": ([["a", "b"], ["b", "b"]], [["a"]], "'b', 'b'., is neither"),
+    "parts of classes": ([[0.2, 0.8], [1.0, 0.0]], [[0.0, 1.0]], "of row 1, has 0.2; in a list each class has 0 or 1"),
     "names in lists": ([["a"], ["b"]], [["c", "a"]], "the label 'c', which is not among training's: 'a', 'b'"),
     "none": (["a", "b"], ["a", None], "has rows without a label; row 2 is the first"),
     "empty": (["a", "b"], ["", "a"], "has rows without a label; row 1 is the first"),
