@@ -189,6 +189,25 @@ def test_fewer_texts_have_every_class_though_the_rows_are_sorted_by_class(write)
     assert tasks.sample(pairs, 4) == pairs[:4]  # without a class
 
 
+def test_a_regression_knows_classes_that_its_training_texts_lack(write, random_encoder):
+    texts = [{"text": f"{word} film {i}", "label": n} for n, word in enumerate(("sad", "bad", "mad")) for i in range(6)]
+    rows = tasks.take(tasks.load("documents", write(texts)), None, 0)
+    experiment = tasks.TaskExperiment("documents", rows, random_encoder, 1)
+    experiment.rows["train"] = [row for row in experiment.rows["train"] if row["label"] != 0]
+    for head in ("tfidf", "mean"):
+        logits = np.array(experiment.logits(head, "frozen", 0, tasks.SETTINGS["frozen"]))
+        assert np.isneginf(logits[:, 0]).all() and np.exp(logits).sum(axis=1) == pytest.approx(np.ones(len(texts)))
+    scores, examples = experiment.score(experiment.logits("tfidf", "frozen", 0, {}))
+    assert scores["accuracy"] == pytest.approx(2 / 3)
+    assert all(predicted == label for label, predicted, _ in examples if label)
+
+
+def test_a_token_that_two_pieces_share_counts_once_in_the_mean():
+    hidden, counts = np.arange(12.0).reshape(2, 3, 2), np.array([[1, 1, 0], [0, 1, 0]])
+    (mean,) = tasks.mean_vectors([{"hidden": hidden.astype(np.float16), "window_mask": counts}])
+    assert mean.tolist() == [(0 + 2 + 8) / 3, (1 + 3 + 9) / 3]
+
+
 def test_cached_vectors_are_those_of_each_text_alone(random_encoder):
     rows = tasks.TaskExperiment(
         "documents", {"train": list(rows_of("documents")), "test": [{"text": "a film", "label": 0}]}, random_encoder, 1

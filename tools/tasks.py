@@ -25,14 +25,16 @@ import transformers
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from torch.nn import functional as F
 
 from companion.data import load_dataset
 from companion.encoders import DEFAULT_ENCODER, load_tokenizer
 from companion.files import ORDER
 from companion.study.experiment import encoder_identity
+from companion.study.recipes import GRID
 from companion.study.splits import LIMITS, stratified_sample
 from companion.tasks import data, documents, summaries, tagging
 from companion.tasks.pytorch_class import DocumentCNN, SummaryCNN, TaggingCNN
@@ -224,18 +226,32 @@ class TaskExperiment:
         rows = self.rows
         if head == "first":
             rows = {split: [first_piece(row) for row in some] for split, some in rows.items()}
-        linear = regime == "frozen" and head in ("linear", "mean")
+        if regime == "frozen" and head == "mean":  # by steps of one size it would not converge
+            return self.regression(FunctionTransformer(mean_vectors), "linear")
+        linear = regime == "frozen" and head == "linear"
         return train(model, rows, settings | {"head_rate": settings["head_rate"] * (LINEAR if linear else 1)}, seed)
 
     def untrained(self, head: str) -> list[np.ndarray]:
-        train, test = self.rows["train"], self.rows["test"]
+        test = self.rows["test"]
         if head == "tfidf":
-            model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=1000))
-            model.fit([row["text"] for row in train], [self.names.index(row["label"]) for row in train])
-            return list(model.predict_log_proba([row["text"] for row in test]))
+            words = TfidfVectorizer(ngram_range=(1, 2), preprocessor=lambda row: row["text"].lower())
+            return self.regression(words, "tfidf")
         if head == "oracle":
             return [summaries.oracle(row["sentences"], row["references"], self.k) for row in test]
         return [getattr(summaries, head)(row["sentences"]) for row in test]
+
+    def regression(self, features, tuned: str) -> list[np.ndarray]:
+        """Return the test rows' log-probabilities by a logistic regression on features of the rows.
+
+        Its regularization is chosen from notebook 08's values by cross-validation on the training rows.
+        """
+        model = make_pipeline(features, LogisticRegression(max_iter=5000))
+        grid = {"logisticregression__C": GRID[tuned]["regression_c"]}
+        labels = [int(row["labels"]) for row in self.rows["train"]]
+        search = GridSearchCV(model, grid, cv=3).fit(self.rows["train"], labels)
+        found = np.full((len(self.rows["test"]), len(self.names)), -np.inf)  # for a class that training lacks
+        found[:, search.classes_] = search.predict_log_proba(self.rows["test"])
+        return list(found)
 
     def score(self, logits) -> tuple[dict[str, float], list]:
         """Return a head's scores on test, and what each example contributes."""
@@ -259,6 +275,12 @@ class TaskExperiment:
             scores.append({"precision_at_k": summaries.precision(picked, row["key"]), **found})
         means = pd.DataFrame(scores).mean().to_dict()
         return means, [[round(value, 4) for value in score.values()] for score in scores]
+
+
+def mean_vectors(rows) -> np.ndarray:
+    """Return the mean of each document's token vectors, (N, D); a token that two pieces share counts once."""
+    totals = [(row["hidden"] * row["window_mask"][..., None]).sum(axis=(0, 1), dtype=np.float32) for row in rows]
+    return np.stack([total / row["window_mask"].sum() for total, row in zip(totals, rows, strict=True)])
 
 
 def first_piece(row: dict) -> dict:
