@@ -67,12 +67,44 @@ def test_heads_are_compared_over_folds_and_seeds_that_both_have(tmp_path):
             for fold in (1, 0):  # in whatever order they were stored
                 examples = [[0, 0, 9], [1, int(head == "mean" or fold == 0), 9]]
                 cell = {"dataset": "d", "encoder": "e 1", "regime": "frozen", "head": head, "seed": seed, "fold": fold}
+                cell["settings"] = '{"folds": 2}'
                 rows.append(cell | {"examples": json.dumps(examples)})
     rows += [cell | {"seed": 3, "fold": 0, "examples": "[[0, 0, 9]]"} for cell in rows[:1]]  # a seed cut short
     pd.DataFrame(rows).to_csv(tmp_path / "documents.csv", index=False)
     (row,) = compare_heads("documents", [("max", "mean"), ("max", "absent")], tmp_path).to_dict("records")
     assert (row["encoder"], row["seeds"], row["difference"]) == ("e", 2, pytest.approx(-0.25))
     assert row["low"] < row["difference"] < row["high"] and row["verdict"] == "inconclusive"
+
+
+def results_of(*cells):
+    """Rows of documents.csv from (head, settings, number of examples, fold), trained ones of one encoder and seed."""
+    for head, settings, count, fold in cells:
+        cell = {"dataset": "d", "encoder": "e 1", "regime": "untrained" if head == "tfidf" else "frozen", "seed": 0}
+        examples = json.dumps([[0, i % 2, 9] for i in range(count)])
+        yield cell | {"head": head, "fold": fold, "settings": json.dumps(settings), "examples": examples}
+
+
+MIXED = {
+    "several settings": ([("max", {"epochs": 20}, 9, 0), ("mean", {"epochs": 1}, 9, 0)], "by several settings"),
+    "other examples": ([("max", {}, 9, 0), ("mean", {}, 1, 0)], "results of max and mean on different examples of d"),
+    "one fold of two": ([("max", {"folds": 2}, 9, 0), ("mean", {"folds": 2}, 9, 0)], None),
+    "an untrained head on more texts": ([("max", {"texts": 5}, 9, 0), ("tfidf", {"texts": 50}, 9, 0)], None),
+    "an untrained head without a fold": (
+        [("max", {"folds": 2}, 9, 0), ("max", {"folds": 2}, 9, 1), ("tfidf", {"folds": 2}, 9, 0)],
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("cells, message", MIXED.values(), ids=MIXED)
+def test_what_does_not_belong_together_is_not_compared(tmp_path, cells, message):
+    pd.DataFrame(results_of(*cells)).to_csv(tmp_path / "documents.csv", index=False)
+    pairs = [("max", "mean"), ("max", "tfidf")]
+    if message:
+        with pytest.raises(ValueError, match=message):
+            compare_heads("documents", pairs, tmp_path)
+    else:
+        assert compare_heads("documents", pairs, tmp_path).empty
 
 
 def test_the_verdicts_of_a_table_are_corrected_together():

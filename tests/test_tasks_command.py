@@ -59,7 +59,10 @@ def test_every_head_gets_a_row_and_none_is_trained_twice(quick, write, random_en
     pd.testing.assert_frame_equal(rows.iloc[:1], first)
     assert not rows.duplicated(tasks.CELL).any()
     assert rows["examples"].map(lambda text: len(json.loads(text))).eq(12).all()
-    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == [f".{task}.lock", f"{task}.csv"]
+    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == [
+        *(f".{task}.lock", ".texts.lock"),
+        *(f"{task}.csv", "texts.json"),
+    ]
     monkeypatch.setattr(tasks, "train", None)  # nothing is left to do
     tasks.main([*call, "--seeds", "2"])
 
@@ -95,11 +98,44 @@ def test_the_encoder_is_trained_unless_it_is_frozen(quick, write, random_encoder
         ("summaries", [{"sentences": ["a"]}], "needs the column 'key'"),
         ("summaries", [{"sentences": ["a"], "key": [1]}], "A summary of 2 sentences cannot be picked"),
         ("documents", [{"words": "a"}], "needs the column 'sentences'"),
+        ("documents", [{"text": "a", "label": 1.5}, {"text": "b", "label": 2}], "A document has one class; the labels"),
+        (
+            "documents",
+            [{"text": "a", "label": [0, 1]}, {"text": "b", "label": [1, 1]}],
+            "A document has one class; the",
+        ),
+        ("documents", [{"text": "a", "label": 1}], "shows one class only in training"),
+        ("summaries", [{"sentences": ["a", "b"], "key": [0, 0]}], "Document 0 .* neither a key sentence nor a summary"),
+        ("tagging", [{"tokens": "a b", "ner_tags": "O O"}], "Tokens and tags are lists, which CSV has not"),
     ],
 )
 def test_other_data_is_refused_before_training(write, random_encoder, tmp_path, task, rows, message):
     with pytest.raises(ValueError, match=message):
         tasks.main([task, write(rows), "--encoder", random_encoder, "--k", "2", "--results", str(tmp_path / "r")])
+
+
+def test_a_file_where_the_results_should_go(write, tmp_path):
+    (tmp_path / "r").write_text("mine")
+    with pytest.raises(ValueError, match=r"Results need a folder, and .*r is a file"):
+        tasks.main(["summaries", write(rows_of("summaries")), "--heads", "lead", "--results", str(tmp_path / "r")])
+
+
+def test_results_on_other_data_are_not_taken_for_those_on_these(write, random_encoder, tmp_path):
+    call = ["summaries", write(rows_of("summaries")), "--heads", "lead", "--results", str(tmp_path / "r")]
+    tasks.main(call)
+    before = (tmp_path / "r" / "summaries.csv").read_text()
+    write(rows_of("summaries", seed=1), splits=["train"])
+    with pytest.raises(ValueError, match=r"has results on other texts of summaries .*data; give another folder"):
+        tasks.main(call)
+    assert (tmp_path / "r" / "summaries.csv").read_text() == before
+
+
+def test_a_dataset_whose_name_is_a_number_is_resumed(write, tmp_path, monkeypatch):
+    Path(write(rows_of("summaries"))).rename(tmp_path / "2024")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        tasks.main(["summaries", "2024", "--heads", "lead", "--results", "r"])
+    assert len(pd.read_csv("r/summaries.csv")) == 1
 
 
 def test_labels_unseen_in_training_are_refused(write, random_encoder, tmp_path):

@@ -36,6 +36,7 @@ from companion.files import ORDER
 from companion.study.experiment import encoder_identity
 from companion.study.recipes import GRID
 from companion.study.splits import LIMITS, stratified_sample
+from companion.study.store import check_unchanged
 from companion.tasks import data, documents, summaries, tagging
 from companion.tasks.pytorch_class import DocumentCNN, SummaryCNN, TaggingCNN
 
@@ -136,8 +137,15 @@ def load(task: str, name: str) -> dict[str, list[dict]]:
         read = {s: [read_row(task, row, splits[s].features) for row in splits[s]] for s in ORDER if s in splits}
     except KeyError as error:
         raise ValueError(f"For {task} the dataset '{name}' needs the column {error}.") from None
+    for i, row in enumerate(chain(*read.values())):
+        if task == "documents" and not isinstance(row["label"], (int, str)):
+            raise ValueError(f"A document has one class; the labels of '{name}' are numbers or lists.")
+        if task == "summaries" and not any(text.strip() for text in row["references"]):
+            raise ValueError(f"Document {i} of '{name}' has neither a key sentence nor a summary.")
     if task == "documents":
         seen = {row["label"] for row in read["train"]}
+        if len(seen) < 2:
+            raise ValueError(f"'{name}' shows one class only in training; a classifier needs two.")
         if unseen := {row["label"] for row in read["test"]} - seen:
             raise ValueError(f"'{name}' tests for labels that training never shows: {sorted(unseen)}.")
     return read
@@ -148,6 +156,8 @@ def read_row(task: str, row: dict, features) -> dict:
         text = row["text"] if "text" in row else " ".join(row["sentences"])
         return {"text": text, "label": row["label"] if "label" in row else row["genre"]}
     if task == "tagging":
+        if not isinstance(row["tokens"], list) or not isinstance(row["ner_tags"], list):
+            raise ValueError("Tokens and tags are lists, which CSV has not: store them as JSON or Parquet.")
         names = getattr(features["ner_tags"].feature, "names", None)  # the Hub has some datasets' tags as numbers
         return {"tokens": row["tokens"], "tags": [names[i] for i in row["ner_tags"]] if names else row["ner_tags"]}
     if "source" in row:  # SciTLDR
@@ -368,10 +378,15 @@ def train(model, rows, settings: dict, seed: int) -> list[np.ndarray]:
         return list(trainer.predict(rows["test"]).predictions)
 
 
+def read_table(table: Path) -> pd.DataFrame:
+    """Return a table of results; names stay names, for example a dataset "2024"."""
+    return pd.read_csv(table, dtype={"dataset": str}, keep_default_na=False)
+
+
 def add(table: Path, row: dict) -> None:
     """Add a row to the table, which is written whole before it replaces the last."""
     with filelock.FileLock(table.with_name(f".{table.stem}.lock")):  # another process may add a row to the same table
-        rows = pd.concat([*([pd.read_csv(table)] if table.exists() else []), pd.DataFrame([row])], ignore_index=True)
+        rows = pd.concat([*([read_table(table)] if table.exists() else []), pd.DataFrame([row])], ignore_index=True)
         temporary = table.with_suffix(".tmp")
         rows.to_csv(temporary, index=False)
         os.replace(temporary, table)
@@ -401,11 +416,14 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("--seeds takes 1 or more, --texts 2 or more, --folds 2 or more, or 0 for the dataset's split.")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    if args.results.exists() and not args.results.is_dir():
+        raise ValueError(f"Results need a folder, and {args.results} is a file.")
     args.results.mkdir(parents=True, exist_ok=True)
     table, encoder = args.results / f"{args.task}.csv", encoder_identity(args.encoder)
-    rows = take(load(args.task, args.data), args.texts, args.folds)
-    experiment = TaskExperiment(args.task, rows, args.encoder, args.k, args.folds)
-    dataset = "/".join(Path(args.data).parts[-2:])
+    loaded, dataset = load(args.task, args.data), "/".join(Path(args.data).parts[-2:])
+    stored = table.exists() and dataset in set(read_table(table)["dataset"])
+    check_unchanged(args.results / "texts.json", f"{args.task} {dataset}", loaded, stored)
+    experiment = TaskExperiment(args.task, take(loaded, args.texts, args.folds), args.encoder, args.k, args.folds)
     regime = "frozen" if args.frozen else "fine-tuned"
     training = SETTINGS[regime] | {name: getattr(args, name) for name in ("epochs", "bf16") if getattr(args, name)}
     shared = {name: getattr(args, name) for name in ("texts", "folds") if getattr(args, name)}
@@ -416,10 +434,7 @@ def main(argv: list[str] | None = None) -> None:
         own = (regime, seed, fold, encoder) if trained else ("untrained", 0, fold, "none")
         settings = json.dumps((training if trained else {}) | shared)
         cell = dict(zip(CELL, (args.task, dataset, head, *own, settings), strict=True))
-        if (
-            table.exists()
-            and (pd.read_csv(table, keep_default_na=False)[CELL] == list(cell.values())).all(axis=1).any()
-        ):
+        if table.exists() and (read_table(table)[CELL] == list(cell.values())).all(axis=1).any():
             continue
         began = time.time()
         experiment.use(fold)

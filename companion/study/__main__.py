@@ -45,9 +45,7 @@ def parse(argv: list[str] | None):
     parser.add_argument("datasets", nargs="+", help="matinee, folders or Hub ids; NAME@500 trains on 500 examples")
     parser.add_argument("--heads", nargs="+", choices=list(HEADS), default=MAIN)
     parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=REGIMES)
-    parser.add_argument(
-        "--sizes", type=positive_int, nargs="*", default=[], help="train on NAME~50, too: drawn by seed"
-    )
+    parser.add_argument("--sizes", type=positive_int, nargs="*", default=[], help="also NAME~50, drawn by seed")
     parser.add_argument("--seeds", type=positive_int, nargs="+", default=[3], help="how many, for each of the regimes")
     parser.add_argument("--tune", action="store_true", help="try each head's settings on validation, and stop")
     parser.add_argument("--challenge", action="store_true", help="score the challenge set, too (two classes only)")
@@ -189,12 +187,8 @@ def main(argv: list[str] | None = None) -> None:
         share(jobs, args.results, encoder)
     rows = recipes.read_tuning(store.tuning) if args.tune else store.read()
     rows = rows[rows["encoder"] == encoder]
-    print(
-        rows.pivot_table("accuracy", ["head", "regime"], "dataset", aggfunc="max" if args.tune else "mean")
-        .mul(100)
-        .round(1)
-        .to_string()
-    )
+    shown = rows.pivot_table("accuracy", ["head", "regime"], "dataset", aggfunc="max" if args.tune else "mean")
+    print(shown.mul(100).round(1).to_string())
 
 
 if __name__ == "__main__":

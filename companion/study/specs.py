@@ -54,17 +54,14 @@ def _ablated(*kernel_sizes: int) -> Spec:
     return Spec(f"a CNN with windows of {kernel_sizes}", "CNN", {"kernel_sizes": kernel_sizes}, ablation=True)
 
 
+TOKENS = {"kernel_sizes": (1,), "num_filters": MATCHED}
+OLD_START = {"dropout": 0.5, "output_scale": 1.0}
 HEADS = {
     "cls": Spec("the vector of [CLS]", options={"pool": "first"}, rival=True),
     "mean": Spec("the mean of the vectors", options={"pool": "mean"}, rival=True),
     "max": Spec("their maximum", options={"pool": "strongest"}, rival=True),
     "mlp": Spec("a parameter-matched MLP on the mean", "Pooled", {"hidden_units": MATCHED}, rival=True),
-    "token_mlp": Spec(
-        "`token_mlp`, a dense ReLU layer per token followed by max pooling",
-        "CNN",
-        {"kernel_sizes": (1,), "num_filters": MATCHED},
-        rival=True,
-    ),
+    "token_mlp": Spec("`token_mlp`, a dense ReLU layer per token followed by max pooling", "CNN", TOKENS, rival=True),
     "cnn_1": Spec("300 filters of one token", "CNN", {"kernel_sizes": (1,)}, rival=True),
     "cnn": Spec("the CNN", "CNN"),
     "cnn_last4": Spec("the CNN over the last four layers", "CNN", {"layers": 4}),
@@ -76,12 +73,7 @@ HEADS = {
     "cnn_3_4": _ablated(3, 4),
     "cnn_3_5": _ablated(3, 5),
     "cnn_4_5": _ablated(4, 5),
-    "cnn_old_start": Spec(
-        "the CNN with a dropout of 0.5 and Glorot's output layer",
-        "CNN",
-        {"dropout": 0.5, "output_scale": 1.0},
-        ablation=True,
-    ),
+    "cnn_old_start": Spec("the CNN with a dropout of 0.5 and Glorot's output layer", "CNN", OLD_START, ablation=True),
     "cnn_unmasked": Spec("the CNN without the mask", "CNN", {"masked": False}, ablation=True),
 }
 RIVALS = {name: spec.label for name, spec in HEADS.items() if spec.rival}

@@ -37,7 +37,7 @@ class Store:
             raise ValueError(f"Results need a folder, and {folder} cannot be one ({error.strerror}).") from None
         self.folder, self.table, self.tuning = folder, folder / "heads.csv", folder / "tuning.csv"
         self.predictions, self.log_odds = folder / "predictions.parquet", folder / "log_odds.parquet"
-        self.lock, self.texts = filelock.FileLock(folder / ".lock"), folder / "texts.json"
+        self.lock = filelock.FileLock(folder / ".lock")
         self.versions = f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}"
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
         self.hardware = f"{device}, {torch.get_num_threads()} threads, {precision}"
@@ -75,15 +75,8 @@ class Store:
     def check_texts(self, dataset: str, splits: datasets.DatasetDict) -> None:
         """Raises ValueError, with one sentence, if a dataset's results here were made on other texts or labels."""
         rows = [(splits[name]["text"][:], splits[name]["label"][:]) for name in ("train", "validation", "test")]
-        checksum = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
-        with self.lock:
-            known = json.loads(self.texts.read_text()) if self.texts.exists() else {}
-            names = [*self.read()["dataset"], *read_tuning(self.tuning)["dataset"]]
-            if dataset in {name.split("~")[0] for name in names} and known.get(dataset, checksum) != checksum:
-                raise ValueError(f"{self.folder} has results on other texts of {dataset}; give another folder.")
-            temporary = self.texts.with_suffix(".tmp")
-            temporary.write_text(json.dumps(known | {dataset: checksum}, indent=1) + "\n")
-            os.replace(temporary, self.texts)
+        names = [*self.read()["dataset"], *read_tuning(self.tuning)["dataset"]]
+        check_unchanged(self.folder / "texts.json", dataset, rows, dataset in {name.split("~")[0] for name in names})
 
     def add(self, cell: dict, recipe: Recipe, logits: dict, splits: datasets.DatasetDict, **facts) -> dict:
         """Score and store a cell; return its row.
@@ -131,6 +124,17 @@ class Store:
             rows = pd.concat([old[~same], rows], ignore_index=True)
         temporary = path.with_suffix(".tmp")
         rows.to_csv(temporary, index=False) if path.suffix == ".csv" else rows.to_parquet(temporary, compression="zstd")
+        os.replace(temporary, path)
+
+
+def check_unchanged(path: Path, name: str, rows, stored: bool) -> None:
+    """Note the checksum of `rows` in a file under a name; raises ValueError where it has `stored` results of others."""
+    checksum, temporary = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16], path.with_suffix(".tmp")
+    with filelock.FileLock(path.with_name(".texts.lock")):
+        known = json.loads(path.read_text()) if path.exists() else {}
+        if stored and known.get(name, checksum) != checksum:
+            raise ValueError(f"{path.parent} has results on other texts of {name}; give another folder.")
+        temporary.write_text(json.dumps(known | {name: checksum}, indent=1) + "\n")
         os.replace(temporary, path)
 
 

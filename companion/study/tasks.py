@@ -27,21 +27,32 @@ def compare_heads(task: str, pairs: list[tuple[str, str]], folder: Path | None =
     """Return a row for each dataset, encoder, regime and pair of heads: `difference`, `low`, `high` and `verdict`.
 
     Compared over the seeds that both heads have; the verdicts are corrected for the number of rows (Holm 1979). A head
-    that needs no training, for example "tfidf" or "lead", has one result, which stands for every seed.
+    that needs no training, for example "tfidf" or "lead", has one result, which stands for every seed. Raises
+    ValueError, with one sentence, where heads that belong together were trained by several settings or tested apart.
     """
-    stored = pd.read_csv((folder or find_results() / "tasks") / f"{task}.csv", keep_default_na=False)
-    stored = stored.sort_values(["seed", "fold"]).assign(encoder=stored["encoder"].str.split().str[0])
-    rows, found = [], []
+    file = (folder or find_results() / "tasks") / f"{task}.csv"
+    stored = pd.read_csv(file, dtype={"dataset": str}, keep_default_na=False).sort_values(["seed", "fold"])
+    stored, rows, found = stored.assign(settings=stored["settings"].map(json.loads)), [], []
     for key, group in stored[stored["regime"].ne("untrained")].groupby(["dataset", "encoder", "regime"], sort=False):
-        group = pd.concat([group, stored[stored["regime"].eq("untrained") & stored["dataset"].eq(key[0])]])
-        own = {head: by_seed(cells, group["fold"].nunique()) for head, cells in group.groupby("head")}
+        settings = group["settings"].iloc[0]
+        if not group["settings"].map(lambda own, one=settings: own == one).all():
+            raise ValueError(f"{file} has results of {', '.join(key)} by several settings; compare them one by one.")
+        alike = stored["settings"].map(
+            lambda own, one=settings: own.items() <= one.items()
+        )  # an untrained head has few
+        group = pd.concat([group, stored[stored["regime"].eq("untrained") & stored["dataset"].eq(key[0]) & alike]])
+        own = {head: by_seed(cells, settings.get("folds", 1)) for head, cells in group.groupby("head")}
         untrained = set(group.loc[group["regime"].eq("untrained"), "head"])
         for pair in pairs:
             trained = [set(own.get(head, {})) for head in pair if head not in untrained] or [{0}]
-            if seeds := sorted(trained[0].intersection(*trained)):
+            seeds = sorted(trained[0].intersection(*trained))
+            if seeds and all(map(own.get, pair)):
+                if len({len(examples) for head in pair for examples in own[head].values()}) > 1:
+                    raise ValueError(f"{file} has results of {' and '.join(pair)} on different examples of {key[0]}.")
                 values = [np.stack([own[head][0 if head in untrained else seed] for seed in seeds]) for head in pair]
                 found.append(estimate(np.subtract(*map(SCORES[task], values))))
-                rows.append([*key, *pair, len(seeds), found[-1].mean, *found[-1].interval()])
+                place = (key[0], key[1].rsplit(" ", 1)[0], key[2])
+                rows.append([*place, *pair, len(seeds), found[-1].mean, *found[-1].interval()])
     table = pd.DataFrame(rows, columns="dataset encoder regime head rival seeds difference low high".split())
     p_values, equivalent = (holm([getattr(one, name)() for one in found]) for name in ("p_value", "p_equivalence"))
     return table.assign(verdict=list(map(judge, table["difference"], p_values, equivalent)))
