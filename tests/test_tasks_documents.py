@@ -1,20 +1,23 @@
 """Long documents: every window counts once, however the text is cut, and stands where the explanation says."""
 
 import random
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from conftest import WORDS
+from tokenizers.processors import TemplateProcessing
 
-from companion import keras_class, weights
+from companion import attribution, keras_class, weights
 from companion.data import load_dataset
 from companion.encoders import load_tokenizer
 from companion.pytorch_class import BertCNN
 from companion.tasks import documents, pytorch_class
+from companion.tasks import keras_class as keras_tasks
 from companion.tasks.data import collate
 from companion.tasks.documents import cut, explain
-from companion.tasks.pytorch_class import DocumentCNN
+from companion.tasks.pytorch_class import DocumentCNN, SummaryCNN, TaggingCNN
 
 CUTS = [(16, 4), (16, 9), (20, 5), (32, 4), (32, 17), (64, 61), (100, 30)]
 
@@ -226,8 +229,30 @@ def test_what_is_no_text_is_refused(tokenizer, texts, message):
 def test_a_document_is_not_cut_from_its_end(random_encoder):
     tokenizer = load_tokenizer(random_encoder)
     tokenizer.truncation_side = "left"
-    with pytest.raises(ValueError, match="Documents are cut from the start; set "):
+    with pytest.raises(ValueError, match="Documents need truncation_side 'right', and a "):
         cut([words(99)], tokenizer, length=20, overlap=8)
+
+
+def test_a_tokenizer_without_cls_and_sep_is_refused(random_encoder):
+    tokenizer = load_tokenizer(random_encoder)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing("$A", special_tokens=[])
+    with pytest.raises(ValueError, match="and a token before and after a text as BERT's"):
+        cut([words(99)], tokenizer, length=20, overlap=8)
+
+
+@pytest.mark.parametrize("make", [TaggingCNN, SummaryCNN, keras_tasks.TaggingCNN, keras_tasks.SummaryCNN])
+def test_only_what_classifies_a_text_is_explained(make, random_encoder, tokenizer):
+    model = make.from_encoder(random_encoder)
+    for explained in (partial(attribution.explain, tokenizer=tokenizer), partial(explain, tokenizer=tokenizer)):
+        with pytest.raises(ValueError, match=f"Only what classifies a text can be explained, not {make.__name__}"):
+            explained(model, "good film")
+
+
+def test_a_batch_keeps_what_its_rows_have():
+    rows = [{"input_ids": np.array([1]), "labels": np.array(1)}, {"input_ids": np.array([2]), "labels": np.array(0.5)}]
+    assert collate(rows)["labels"].tolist() == [1.0, 0.5]
+    with pytest.raises(KeyError, match="labels"):
+        collate([{"input_ids": np.array([1])}, rows[0]])
 
 
 def test_another_encoders_tokenizer_is_refused(model):

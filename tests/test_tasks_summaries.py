@@ -36,6 +36,23 @@ def test_a_summary_longer_than_its_document_is_refused(k):
         pick([1, 2], k)
 
 
+@pytest.mark.parametrize("scores", [[np.nan, 1.0], [[0.1, 0.9]], 1.0], ids=str)
+def test_scores_that_are_none_pick_nothing(scores):
+    with pytest.raises(ValueError, match="Sentences are picked by one number for each, and none of them NaN"):
+        pick(scores, 1)
+
+
+def test_references_that_rouge_cannot_read_are_refused():
+    with pytest.raises(ValueError, match="ROUGE reads the letters a to z and digits; the references have none"):
+        rouge("Привет мир", ["Привет мир"])
+    with pytest.raises(ValueError, match="the references have none"):
+        rouge("a film", [])
+
+
+def test_a_padded_sentence_is_no_key_sentence():
+    assert precision([0, 2], [1, 0, -100]) == 0.5
+
+
 def test_the_most_central_sentence_shares_words_with_the_others():
     assert pick(centrality(SENTENCES), 1) == [2]
     assert centrality(["...", "!", "?"]).shape == (3,)  # no word in it

@@ -88,10 +88,9 @@ def test_an_inner_tag_without_a_first_is_said_and_kept(random_encoder):
         ([["a"], []], [["O"], []], "Text 1 has 0 tokens and 0 tags"),
         ([["a"], ["b", None]], [["O"], ["O", "O"]], "Text 1 has a token that is not text: None"),
         ([["\ud83d"]], [["O"]], r"Text 0 has a token that is not text: '\\ud83d'"),
-        ([["a"]], [["person"]], "Text 0 has the tag 'person'; tags are O, B-type and I-type"),
-        ([["a"]], [["E-person"]], "Text 0 has the tag 'E-person'"),
-        ([["a"]], [["B-"]], "Text 0 has the tag 'B-'"),
-        ([["a"]], [[3]], "Text 0 has the tag 3"),
+        ([["a"]], [["person"]], r"Text 0 has tags that training never shows: \['person'\]"),
+        ([["a"]], [["E-person"]], r"Text 0 has tags that training never shows: \['E-person'\]"),
+        ([["a"]], [[3]], r"Text 0 has tags that training never shows: \[3\]"),
         ([["a"]], [["B-time"]], r"Text 0 has tags that training never shows: \['B-time'\]"),
     ],
 )
@@ -99,6 +98,14 @@ def test_bad_tags_are_refused_in_one_sentence(random_encoder, tokens, tags, mess
     with pytest.raises(ValueError, match=message) as caught:
         encode(tokens, tags, load_tokenizer(random_encoder), NAMES)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tags", [["PER", "O"], ["E-person"], ["B-"], [3]], ids=str)
+def test_training_tags_that_are_not_bio_are_refused(tags):
+    with pytest.raises(ValueError, match="Tags are O, B-type and I-type; here is "):
+        label_names([["O", "B-person"], tags])
+    with pytest.raises(ValueError, match="Tags are O, B-type and I-type; here is "):
+        label_names(["O", "B-person"])  # of one text, where those of several are asked for
 
 
 @pytest.mark.parametrize("kernel_sizes", [(1, 3, 5), ()], ids=str)

@@ -4,10 +4,7 @@ from companion.config import BertCNNConfig
 
 
 class TaggingConfig(BertCNNConfig):
-    """As `BertCNNConfig`, except that windows have a centre, so that `kernel_sizes` are odd.
-
-    (1,) makes the head an MLP on each token's vector, and () a linear layer on it.
-    """
+    """As `BertCNNConfig`, with odd `kernel_sizes`, as windows have a centre; (1,) is an MLP, () a linear layer."""
 
     model_type = "bert_cnn_tagging"
 

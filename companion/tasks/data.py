@@ -19,10 +19,10 @@ def load(name: str) -> DatasetDict:
 def collate(rows) -> dict[str, np.ndarray]:
     """Return a model's inputs and labels from rows of arrays, padded on the right to the largest of the batch."""
     batch: dict = {}
-    for name in PADDING.keys() & rows[0].keys():
+    for name in PADDING.keys() & set().union(*rows):
         arrays = [np.asarray(row[name]) for row in rows]
         shape = np.max([array.shape for array in arrays], axis=0).astype(int)
-        batch[name] = np.full((len(rows), *shape), PADDING[name], arrays[0].dtype)
+        batch[name] = np.full((len(rows), *shape), PADDING[name], np.result_type(*arrays))
         for i, array in enumerate(arrays):
             batch[name][(i, *map(slice, array.shape))] = array
     return batch

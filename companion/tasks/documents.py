@@ -10,7 +10,7 @@ from companion.encoders import check_tokenizer
 def cut(texts, tokenizer, kernel_sizes=(3, 4, 5), length: int = 256, overlap: int = 64) -> list[dict]:
     """Return a row for each text: `input_ids`, `attention_mask`, `window_mask` (P, T) and `offsets` (P, T, 2).
 
-    length: tokens of a piece, [CLS] and [SEP] included. overlap: tokens that two neighbours share.
+    kernel_sizes: the model's. length: tokens of a piece, with [CLS] and [SEP]. overlap: tokens that neighbours share.
     `window_mask` is 1 where a window starts that counts: each counts in one piece, and has there at least
     (overlap - largest kernel + 1) // 2 tokens of context on either side, or the text's own end.
     Raises ValueError, with one sentence, for pieces that cannot hold every window.
@@ -21,8 +21,8 @@ def cut(texts, tokenizer, kernel_sizes=(3, 4, 5), length: int = 256, overlap: in
         raise ValueError(f"Pieces of {length} tokens hold {held} of the text; the largest kernel reads {largest}.")
     if length > tokenizer.model_max_length:
         raise ValueError(f"The encoder reads {tokenizer.model_max_length} tokens at once, not pieces of {length}.")
-    if tokenizer.truncation_side != "right":
-        raise ValueError("Documents are cut from the start; set tokenizer.truncation_side to 'right'.")
+    if tokenizer.truncation_side != "right" or tokenizer.num_special_tokens_to_add() != 2:
+        raise ValueError("Documents need truncation_side 'right', and a token before and after a text as BERT's.")
     if not largest - 1 <= overlap < held:
         raise ValueError(f"Such pieces can overlap by {largest - 1} to {held - 1} tokens, not by {overlap}.")
     options = {"max_length": length, "stride": overlap, "truncation": True, "padding": True, "padding_side": "right"}

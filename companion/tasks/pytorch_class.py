@@ -104,8 +104,7 @@ class SummaryCNN(TaskCNN):
 
     def forward(self, input_ids=None, attention_mask=None, labels=None, hidden=None):
         """Sentences (B, S, T) -> `logits` (B, S), and the `loss` of those whose `labels` (B, S) are not -100."""
-        tokens = input_ids if hidden is None else hidden
-        sentences = self.read(tokens, attention_mask, attention_mask)  # (B, S, K*F)
+        sentences = self.read(input_ids if hidden is None else hidden, attention_mask, attention_mask)  # (B, S, K*F)
         maps = centre(self.sentence_convs, sentences, attention_mask.any(dim=2)) or [sentences]
         logits = self.classify(torch.cat(maps, dim=2)).squeeze(2)
         pairs = None if labels is None else (logits[labels >= 0], labels[labels >= 0].to(logits.dtype))

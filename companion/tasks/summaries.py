@@ -21,6 +21,8 @@ def encode(sentences, key, tokenizer, max_length: int = 128) -> list[dict]:
 
 def pick(scores, k: int) -> list[int]:
     """Return the k sentences of highest score, in the document's order; of equal ones the earlier."""
+    if np.ndim(scores) != 1 or np.isnan(scores).any():
+        raise ValueError("Sentences are picked by one number for each, and none of them NaN.")
     if not 1 <= k <= len(scores):
         raise ValueError(f"A summary of {k} sentences cannot be picked from a document of {len(scores)}.")
     return sorted(np.argsort(-np.asarray(scores, float), kind="stable")[:k].tolist())
@@ -51,15 +53,17 @@ def rouge(summary: str, references) -> dict[str, float]:
     """Return rouge1, rouge2 and rougeL: F-measures after Porter's stemmer, the best over the references.
 
     references: a list of texts, or one text. Stop words are kept. rougeL is the longest common subsequence of the whole
-    texts (Lin 2004, section 3.1).
+    texts (Lin 2004, section 3.1). Raises ValueError where the references have none of the characters that it reads.
     """
     from rouge_score.rouge_scorer import RougeScorer
 
     references = [references] if isinstance(references, str) else list(references)
+    if not any(letter.isascii() and letter.isalnum() for letter in " ".join(references)):
+        raise ValueError("ROUGE reads the letters a to z and digits; the references have none.")
     scores = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True).score_multi(references, summary)
     return {name: score.fmeasure for name, score in scores.items()}
 
 
 def precision(picked, key) -> float:
     """Return the share of the picked sentences that are key: precision at k."""
-    return float(np.mean([key[i] for i in picked]))
+    return float(np.mean([key[i] == 1 for i in picked]))

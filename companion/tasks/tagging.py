@@ -10,6 +10,8 @@ from companion.files import is_text
 
 def label_names(tags) -> list[str]:
     """Return a tagger's classes: "O", then B- and I- of each type in the tags of the training texts."""
+    if wrong := [tag for row in tags for tag in row if not re.fullmatch("O|[BI]-.+", str(tag))]:
+        raise ValueError(f"Tags are O, B-type and I-type; here is {wrong[0]!r}.")
     types = sorted({tag[2:] for row in tags for tag in row if tag != "O"})
     return ["O", *(f"{prefix}-{type}" for type in types for prefix in "BI")]
 
@@ -31,7 +33,7 @@ def encode(tokens, tags, tokenizer, names) -> list[dict]:
 
     labels: -100 except on a word's first piece. words: the number of the word that starts here, or -1.
     Warns of an I- without a B-. Raises ValueError, with one sentence, for tokens and tags of different lengths, for a
-    token that is not text, and for tags that are not BIO or not among the names.
+    token that is not text, and for tags that are not among the names.
     """
     rows, repaired = [], 0
     for i, (words, own) in enumerate(zip(tokens, tags, strict=True)):
@@ -39,9 +41,7 @@ def encode(tokens, tags, tokenizer, names) -> list[dict]:
             raise ValueError(f"Text {i} has {len(words)} tokens and {len(own)} tags; each token needs one tag.")
         if wrong := [word for word in words if not (isinstance(word, str) and is_text(word))]:
             raise ValueError(f"Text {i} has a token that is not text: {wrong[0]!r:.80}.")
-        if wrong := [tag for tag in own if not re.fullmatch("O|[BI]-.+", str(tag))]:
-            raise ValueError(f"Text {i} has the tag {wrong[0]!r}; tags are O, B-type and I-type.")
-        if unseen := sorted(set(own) - set(names)):
+        if unseen := sorted(set(own) - set(names), key=str):
             raise ValueError(f"Text {i} has tags that training never shows: {unseen}; it shows {list(names)}.")
         repaired += sum(own[start][0] == "I" for _, start, _ in spans(own))
         found = tokenizer(list(words), is_split_into_words=True, truncation=True)
