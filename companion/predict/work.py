@@ -28,10 +28,11 @@ class Job:
 
 
 class Done(NamedTuple):
-    """A chunk that is finished: how many rows it has, and what is wrong with those that cannot be read."""
+    """A finished chunk: how many rows it has, what is wrong with those that cannot be read, and how many were cut."""
 
     rows: int
     errors: list[str]
+    cut: int = 0
 
 
 def digest(source) -> str:
@@ -65,7 +66,13 @@ class Work:
         source = self.sources[chunk.source]
         rows = source.read(chunk, self.job.rows)
         readable = [row for row in rows if row.error is None]
-        found = answers(self.model, [row.text for row in readable], self.job.explain) if readable else []
+        texts = [row.text for row in readable]
+        found = answers(self.model, texts, self.job.explain) if texts else []
+        cut = (
+            sum(bool(text.overflowing) for text in self.model.tokenizer(texts, truncation=True).encodings)
+            if texts
+            else 0
+        )
         by_line = {row.line: answer for row, answer in zip(readable, found, strict=True)}
         self.parts.write(chunk, source.name, rows, by_line)
-        return Done(len(rows), [f"{source.name}, line {row.line}: {row.error}" for row in rows if row.error])
+        return Done(len(rows), [f"{source.name}, line {row.line}: {row.error}" for row in rows if row.error], cut)
