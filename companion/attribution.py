@@ -170,7 +170,7 @@ def _read_head(model) -> Head:
         return _read_pytorch(*model)
     names = [layer.name for layer in getattr(model, "layers", ())]  # Keras first: its models may have parameters, too
     if getattr(getattr(model, "config_class", None), "model_type", "bert_cnn") != "bert_cnn":
-        raise ValueError(f"Only what classifies a text can be explained, not {type(model).__name__}.")
+        raise ValueError(f"Only a classifier of texts can be explained, not {type(model).__name__}.")
     if "classifier" in names and any(name.startswith("conv_") for name in names):
         return _read_keras(model)
     if hasattr(model, "convolve") and hasattr(model, "named_parameters"):

@@ -61,7 +61,7 @@ def unify(splits: dict, name: str) -> dict:
         declared = {split: [str(i) for i in range(len(labels[0]))] for split, labels in rows.items()}
         rows = {s: [[str(i) for i, bit in enumerate(row) if BITS[bit]] for row in labels] for s, labels in rows.items()}
     if twice := [row for row in chain(*rows.values()) if len(set(row)) < len(row)]:
-        raise ValueError(f"A label of '{name}', {twice[0]}, is neither a 0 or 1 for every class nor each class once.")
+        raise ValueError(f"The label {twice[0]} of '{name}' names a class twice, or lacks a 0 or 1 for some class.")
     used = {split: sort(set(chain(*labels))) for split, labels in rows.items()}
     known = {split: declared[split] or used[split] for split in rows}
     classes = known["train"] if "train" in known else list(dict.fromkeys(chain(*known.values())))
@@ -87,7 +87,9 @@ def read(rows, where: str) -> list:
         if value is None or not str(value).strip() or (isinstance(value, float) and not math.isfinite(value)):
             raise ValueError(f"The {where} has rows without a label; row {row} is the first.")
         if inner is not feature and isinstance(value, float) and not value.is_integer():
-            raise ValueError(f"A label in the {where}, of row {row}, has {value}; in a list each class has 0 or 1.")
+            raise ValueError(
+                f"Row {row} of the {where} has {value} in its list of labels; there each class has 0 or 1."
+            )
         if isinstance(inner, datasets.ClassLabel) and value != -1:
             return inner.int2str(value)
         if inner is feature and re.fullmatch(r"\[.*\]", str(value)):

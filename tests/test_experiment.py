@@ -500,7 +500,7 @@ def test_other_texts_under_the_old_name(arguments, films, results, tmp_path, spl
     lines = (other / f"{split}.jsonl").read_text().splitlines()
     (other / f"{split}.jsonl").write_text("\n".join(change(lines)) + "\n")
     before = (results / "heads.csv").read_bytes()
-    with pytest.raises(ValueError, match=r"has results on other texts of tests/films; give another folder"):
+    with pytest.raises(ValueError, match=r"has results of tests/films on other texts or labels; give another"):
         command.main([str(other), *arguments[1:], "--seeds", "3", "--results", str(results)])
     assert (results / "heads.csv").read_bytes() == before
 

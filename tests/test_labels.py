@@ -71,10 +71,14 @@ REFUSED = {
     "zeros and ones of other lengths": (
         [[1, 0, 0], [0, 1]],
         [[0, 1]],
-        "neither a 0 or 1 for every class nor each clas",
+        "The label .* names a class twice, or lacks a 0 or 1 for some class",
     ),
-    "a class twice": ([["a", "b"], ["b", "b"]], [["a"]], "'b', 'b'., is neither"),
-    "parts of classes": ([[0.2, 0.8], [1.0, 0.0]], [[0.0, 1.0]], "of row 1, has 0.2; in a list each class has 0 or 1"),
+    "a class twice": ([["a", "b"], ["b", "b"]], [["a"]], "'b', 'b'. of .* names a class twice"),
+    "parts of classes": (
+        [[0.2, 0.8], [1.0, 0.0]],
+        [[0.0, 1.0]],
+        "Row 1 of the .* has 0.2 in its list of labels; there each",
+    ),
     "names in lists": ([["a"], ["b"]], [["c", "a"]], "the label 'c', which is not among training's: 'a', 'b'"),
     "none": (["a", "b"], ["a", None], "has rows without a label; row 2 is the first"),
     "empty": (["a", "b"], ["", "a"], "has rows without a label; row 1 is the first"),

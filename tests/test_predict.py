@@ -152,10 +152,10 @@ def test_texts_that_are_read_in_part_are_counted(model, tmp_path, capsys):
     (tmp_path / "a.txt").write_text("\n".join(["good", "good " * 126, "good " * 127, "bad " * 500]) + "\n")
     for explained in ([], ["--explain"]):  # the model reads 128 tokens, [CLS] and [SEP] among them
         predict(tmp_path / "a.txt", "--model", model, "--out", tmp_path / f"out{len(explained)}", *explained)
-        assert "4 rows, " in (said := capsys.readouterr().err) and ", 2 read up to the model's limit only" in said
+        assert "4 rows, " in (said := capsys.readouterr().err) and ", 2 longer than the model reads" in said
     (tmp_path / "a.txt").write_text("good\n")
     predict(tmp_path / "a.txt", "--model", model, "--out", tmp_path / "short")
-    assert "limit" not in capsys.readouterr().err
+    assert "longer" not in capsys.readouterr().err
 
 
 def test_null_in_parquet_is_a_row_that_cannot_be_read(model, tmp_path):
@@ -353,6 +353,6 @@ def test_a_worker_of_a_cluster_does_what_is_left_of_its_chunks(model, tmp_path, 
     worker.work(todo[1])
     before = (tmp_path / "out" / "part-00000-000001.parquet").stat().st_mtime_ns
     batch = {name: np.array([getattr(chunk, name) for chunk in todo]) for name in todo[0]._fields}
-    assert worker(batch) == {"cut": [0, 0, 0], "rows": [10, 0, 7], "errors": ["", "", ""]}
+    assert worker(batch) == {"longer": [0, 0, 0], "rows": [10, 0, 7], "errors": ["", "", ""]}
     assert (tmp_path / "out" / "part-00000-000001.parquet").stat().st_mtime_ns == before
     assert len(read("out")) == 27 and not list(worker.work.todo())

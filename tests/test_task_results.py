@@ -89,6 +89,7 @@ MIXED = {
     "other examples": ([("max", {}, 9, 0), ("mean", {}, 1, 0)], "results of max and mean on different examples of d"),
     "one fold of two": ([("max", {"folds": 2}, 9, 0), ("mean", {"folds": 2}, 9, 0)], None),
     "an untrained head on more texts": ([("max", {"texts": 5}, 9, 0), ("tfidf", {"texts": 50}, 9, 0)], None),
+    "an untrained head on all texts": ([("max", {"texts": 5}, 9, 0), ("tfidf", {}, 9, 0)], None),
     "an untrained head without a fold": (
         [("max", {"folds": 2}, 9, 0), ("max", {"folds": 2}, 9, 1), ("tfidf", {"folds": 2}, 9, 0)],
         None,

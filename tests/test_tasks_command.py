@@ -59,10 +59,8 @@ def test_every_head_gets_a_row_and_none_is_trained_twice(quick, write, random_en
     pd.testing.assert_frame_equal(rows.iloc[:1], first)
     assert not rows.duplicated(tasks.CELL).any()
     assert rows["examples"].map(lambda text: len(json.loads(text))).eq(12).all()
-    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == [
-        *(f".{task}.lock", ".texts.lock"),
-        *(f"{task}.csv", "texts.json"),
-    ]
+    files = {path.name for path in (tmp_path / "r").iterdir()}
+    assert files == {f".{task}.lock", f"{task}.csv", ".texts.lock", "texts.json"}
     monkeypatch.setattr(tasks, "train", None)  # nothing is left to do
     tasks.main([*call, "--seeds", "2"])
 
@@ -106,7 +104,7 @@ def test_the_encoder_is_trained_unless_it_is_frozen(quick, write, random_encoder
         ),
         ("documents", [{"text": "a", "label": 1}], "shows one class only in training"),
         ("summaries", [{"sentences": ["a", "b"], "key": [0, 0]}], "Document 0 .* neither a key sentence nor a summary"),
-        ("tagging", [{"tokens": "a b", "ner_tags": "O O"}], "Tokens and tags are lists, which CSV has not"),
+        ("tagging", [{"tokens": "a b", "ner_tags": "O O"}], "Tokens and tags must be lists, which CSV cannot store"),
     ],
 )
 def test_other_data_is_refused_before_training(write, random_encoder, tmp_path, task, rows, message):
@@ -125,7 +123,7 @@ def test_results_on_other_data_are_not_taken_for_those_on_these(write, random_en
     tasks.main(call)
     before = (tmp_path / "r" / "summaries.csv").read_text()
     write(rows_of("summaries", seed=1), splits=["train"])
-    with pytest.raises(ValueError, match=r"has results on other texts of summaries .*data; give another folder"):
+    with pytest.raises(ValueError, match=r"has results of summaries .*data on other texts or labels; give"):
         tasks.main(call)
     assert (tmp_path / "r" / "summaries.csv").read_text() == before
 

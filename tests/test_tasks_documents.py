@@ -229,14 +229,14 @@ def test_what_is_no_text_is_refused(tokenizer, texts, message):
 def test_a_document_is_not_cut_from_its_end(random_encoder):
     tokenizer = load_tokenizer(random_encoder)
     tokenizer.truncation_side = "left"
-    with pytest.raises(ValueError, match="Documents need truncation_side 'right', and a "):
+    with pytest.raises(ValueError, match="Documents need a tokenizer that cuts on the right"):
         cut([words(99)], tokenizer, length=20, overlap=8)
 
 
 def test_a_tokenizer_without_cls_and_sep_is_refused(random_encoder):
     tokenizer = load_tokenizer(random_encoder)
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing("$A", special_tokens=[])
-    with pytest.raises(ValueError, match="and a token before and after a text as BERT's"):
+    with pytest.raises(ValueError, match="adds a token at each end, as BERT's"):
         cut([words(99)], tokenizer, length=20, overlap=8)
 
 
@@ -244,7 +244,7 @@ def test_a_tokenizer_without_cls_and_sep_is_refused(random_encoder):
 def test_only_what_classifies_a_text_is_explained(make, random_encoder, tokenizer):
     model = make.from_encoder(random_encoder)
     for explained in (partial(attribution.explain, tokenizer=tokenizer), partial(explain, tokenizer=tokenizer)):
-        with pytest.raises(ValueError, match=f"Only what classifies a text can be explained, not {make.__name__}"):
+        with pytest.raises(ValueError, match=f"Only a classifier of texts can be explained, not {make.__name__}"):
             explained(model, "good film")
 
 

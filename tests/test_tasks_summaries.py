@@ -38,7 +38,7 @@ def test_a_summary_longer_than_its_document_is_refused(k):
 
 @pytest.mark.parametrize("scores", [[np.nan, 1.0], [[0.1, 0.9]], 1.0], ids=str)
 def test_scores_that_are_none_pick_nothing(scores):
-    with pytest.raises(ValueError, match="Sentences are picked by one number for each, and none of them NaN"):
+    with pytest.raises(ValueError, match="A summary needs one score for each sentence, and no NaN"):
         pick(scores, 1)
 
 

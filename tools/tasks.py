@@ -157,7 +157,7 @@ def read_row(task: str, row: dict, features) -> dict:
         return {"text": text, "label": row["label"] if "label" in row else row["genre"]}
     if task == "tagging":
         if not isinstance(row["tokens"], list) or not isinstance(row["ner_tags"], list):
-            raise ValueError("Tokens and tags are lists, which CSV has not: store them as JSON or Parquet.")
+            raise ValueError("Tokens and tags must be lists, which CSV cannot store: use JSON or Parquet.")
         names = getattr(features["ner_tags"].feature, "names", None)  # the Hub has some datasets' tags as numbers
         return {"tokens": row["tokens"], "tags": [names[i] for i in row["ner_tags"]] if names else row["ner_tags"]}
     if "source" in row:  # SciTLDR
@@ -236,7 +236,7 @@ class TaskExperiment:
         rows = self.rows
         if head == "first":
             rows = {split: [first_piece(row) for row in some] for split, some in rows.items()}
-        if regime == "frozen" and head == "mean":  # by steps of one size it would not converge
+        if regime == "frozen" and head == "mean":  # in so few gradient steps it would not converge
             return self.regression(FunctionTransformer(mean_vectors), "linear")
         linear = regime == "frozen" and head == "linear"
         return train(model, rows, settings | {"head_rate": settings["head_rate"] * (LINEAR if linear else 1)}, seed)

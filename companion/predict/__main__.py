@@ -5,7 +5,7 @@
 INPUT is Parquet, JSON lines, CSV, TSV or plain text (a text for each line), a folder of such files, a corpus in this
 package or a Hub id. OUT becomes a folder of Parquet files with the columns file, line, text, label, probability, error
 (and ngrams); read it whole with `pandas.read_parquet(OUT)`. A text is read up to the model's limit (256 tokens for the
-ready-made classifier), and the command says of how many texts this is only the beginning; notebook 11 reads them whole.
+ready-made classifier). The command says how many texts are longer; notebook 11 shows how to read them whole.
 
 Stopped at any moment and started again, the command resumes: every row of the input is in the output once.
 A row that cannot be read is reported with its file and line, has an `error` in place of a label, and stops nothing.
@@ -51,12 +51,13 @@ class Report:
 
     def __init__(self):
         self.started = self.said = time.monotonic()
-        self.rows = self.errors = self.cut = 0
+        self.rows = self.errors = self.longer = 0
 
     def __call__(self, done: Done) -> None:
         for error in done.errors[: max(SHOWN - self.errors, 0)]:
             print(error, file=sys.stderr)
-        self.rows, self.errors, self.cut = self.rows + done.rows, self.errors + len(done.errors), self.cut + done.cut
+        self.rows, self.errors = self.rows + done.rows, self.errors + len(done.errors)
+        self.longer += done.longer
         if time.monotonic() - self.said >= self.EVERY:
             self.said = time.monotonic()
             self.say()
@@ -64,8 +65,8 @@ class Report:
     def say(self) -> None:
         rate = self.rows / max(time.monotonic() - self.started, 1e-9)
         unread = f", {self.errors:,} could not be read" if self.errors else ""
-        cut = f", {self.cut:,} read up to the model's limit only" if self.cut else ""
-        print(f"{self.rows:,} rows, {rate:,.0f} rows/s{unread}{cut}", file=sys.stderr, flush=True)
+        longer = f", {self.longer:,} longer than the model reads" if self.longer else ""
+        print(f"{self.rows:,} rows, {rate:,.0f} rows/s{unread}{longer}", file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -31,7 +31,7 @@ class Worker:
         chunks = [Chunk(*map(int, values)) for values in zip(*(batch[name] for name in Chunk._fields), strict=True)]
         # those that a worker finished before it died are not done again
         done = [Done(0, []) if self.work.parts.done(chunk) else self.work(chunk) for chunk in chunks]
-        counts = {"rows": [one.rows for one in done], "cut": [one.cut for one in done]}
+        counts = {"rows": [one.rows for one in done], "longer": [one.longer for one in done]}
         return counts | {"errors": ["\n".join(one.errors) for one in done]}
 
 
@@ -70,4 +70,4 @@ def spread(job: Job, chunks: Iterable[Chunk], address: str) -> Iterator[Done]:
     workers = ray.data.ActorPoolStrategy(min_size=1, max_size=count)
     done = dataset.map_batches(Worker, fn_constructor_args=[job, os.getcwd()], compute=workers, batch_size=1, **each)
     for row in done.iter_rows():
-        yield Done(row["rows"], row["errors"].splitlines(), row["cut"])
+        yield Done(row["rows"], row["errors"].splitlines(), row["longer"])

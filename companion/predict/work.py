@@ -28,11 +28,11 @@ class Job:
 
 
 class Done(NamedTuple):
-    """A finished chunk: how many rows it has, what is wrong with those that cannot be read, and how many were cut."""
+    """A finished chunk: how many rows it has, what is wrong with some, and how many are longer than the model reads."""
 
     rows: int
     errors: list[str]
-    cut: int = 0
+    longer: int = 0
 
 
 def digest(source) -> str:
@@ -68,11 +68,8 @@ class Work:
         readable = [row for row in rows if row.error is None]
         texts = [row.text for row in readable]
         found = answers(self.model, texts, self.job.explain) if texts else []
-        cut = (
-            sum(bool(text.overflowing) for text in self.model.tokenizer(texts, truncation=True).encodings)
-            if texts
-            else 0
-        )
+        encoded = self.model.tokenizer(texts, truncation=True).encodings if texts else None  # a slow tokenizer has none
+        longer = sum(bool(text.overflowing) for text in encoded or [])
         by_line = {row.line: answer for row, answer in zip(readable, found, strict=True)}
         self.parts.write(chunk, source.name, rows, by_line)
-        return Done(len(rows), [f"{source.name}, line {row.line}: {row.error}" for row in rows if row.error], cut)
+        return Done(len(rows), [f"{source.name}, line {row.line}: {row.error}" for row in rows if row.error], longer)

@@ -128,12 +128,12 @@ class Store:
 
 
 def check_unchanged(path: Path, name: str, rows, stored: bool) -> None:
-    """Note the checksum of `rows` in a file under a name; raises ValueError where it has `stored` results of others."""
+    """Note the checksum of `rows` under a name. Raises ValueError if it has changed and there are `stored` results."""
     checksum, temporary = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16], path.with_suffix(".tmp")
     with filelock.FileLock(path.with_name(".texts.lock")):
         known = json.loads(path.read_text()) if path.exists() else {}
         if stored and known.get(name, checksum) != checksum:
-            raise ValueError(f"{path.parent} has results on other texts of {name}; give another folder.")
+            raise ValueError(f"{path.parent} has results of {name} on other texts or labels; give another folder.")
         temporary.write_text(json.dumps(known | {name: checksum}, indent=1) + "\n")
         os.replace(temporary, path)
 

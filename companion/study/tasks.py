@@ -28,19 +28,18 @@ def compare_heads(task: str, pairs: list[tuple[str, str]], folder: Path | None =
 
     Compared over the seeds that both heads have; the verdicts are corrected for the number of rows (Holm 1979). A head
     that needs no training, for example "tfidf" or "lead", has one result, which stands for every seed. Raises
-    ValueError, with one sentence, where heads that belong together were trained by several settings or tested apart.
+    ValueError, with one sentence, where heads that belong together have several settings or different test examples.
     """
     file = (folder or find_results() / "tasks") / f"{task}.csv"
     stored = pd.read_csv(file, dtype={"dataset": str}, keep_default_na=False).sort_values(["seed", "fold"])
     stored, rows, found = stored.assign(settings=stored["settings"].map(json.loads)), [], []
     for key, group in stored[stored["regime"].ne("untrained")].groupby(["dataset", "encoder", "regime"], sort=False):
         settings = group["settings"].iloc[0]
-        if not group["settings"].map(lambda own, one=settings: own == one).all():
+        shared = {name: settings[name] for name in ("texts", "folds", "k") if name in settings}  # an untrained head's
+        if any(own != settings for own in group["settings"]):
             raise ValueError(f"{file} has results of {', '.join(key)} by several settings; compare them one by one.")
-        alike = stored["settings"].map(
-            lambda own, one=settings: own.items() <= one.items()
-        )  # an untrained head has few
-        group = pd.concat([group, stored[stored["regime"].eq("untrained") & stored["dataset"].eq(key[0]) & alike]])
+        alike = stored["dataset"].eq(key[0]) & stored["settings"].map(shared.__eq__)
+        group = pd.concat([group, stored[stored["regime"].eq("untrained") & alike]])
         own = {head: by_seed(cells, settings.get("folds", 1)) for head, cells in group.groupby("head")}
         untrained = set(group.loc[group["regime"].eq("untrained"), "head"])
         for pair in pairs:

@@ -22,7 +22,7 @@ def cut(texts, tokenizer, kernel_sizes=(3, 4, 5), length: int = 256, overlap: in
     if length > tokenizer.model_max_length:
         raise ValueError(f"The encoder reads {tokenizer.model_max_length} tokens at once, not pieces of {length}.")
     if tokenizer.truncation_side != "right" or tokenizer.num_special_tokens_to_add() != 2:
-        raise ValueError("Documents need truncation_side 'right', and a token before and after a text as BERT's.")
+        raise ValueError("Documents need a tokenizer that cuts on the right and adds a token at each end, as BERT's.")
     if not largest - 1 <= overlap < held:
         raise ValueError(f"Such pieces can overlap by {largest - 1} to {held - 1} tokens, not by {overlap}.")
     options = {"max_length": length, "stride": overlap, "truncation": True, "padding": True, "padding_side": "right"}

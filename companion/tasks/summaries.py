@@ -22,7 +22,7 @@ def encode(sentences, key, tokenizer, max_length: int = 128) -> list[dict]:
 def pick(scores, k: int) -> list[int]:
     """Return the k sentences of highest score, in the document's order; of equal ones the earlier."""
     if np.ndim(scores) != 1 or np.isnan(scores).any():
-        raise ValueError("Sentences are picked by one number for each, and none of them NaN.")
+        raise ValueError("A summary needs one score for each sentence, and no NaN.")
     if not 1 <= k <= len(scores):
         raise ValueError(f"A summary of {k} sentences cannot be picked from a document of {len(scores)}.")
     return sorted(np.argsort(-np.asarray(scores, float), kind="stable")[:k].tolist())

@@ -157,7 +157,7 @@ class Guard:
         )
 
     def exceeded(self, at_once=False) -> str:
-        """Empty, or which limit was passed. Looks at most five times a second, or at once."""
+        """Empty, or which limit was passed. Looks at most five times a second, unless `at_once`."""
         if time.monotonic() < self.looked + 0.2 and not at_once:
             return ""
         self.looked = time.monotonic()
