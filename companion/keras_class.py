@@ -6,8 +6,6 @@ from companion.keras_encoder import copy, head_twins, set_trainable_layers, trai
 from companion.quiet import keras
 
 layers, ops = keras.layers, keras.ops
-
-
 # A small output layer makes all classes about equally likely: training starts at a loss near ln C.
 # (Keras's default after Glorot & Bengio 2010 has scale 1; the scale is a variance, so weights are a hundredth.)
 SMALL = keras.initializers.VarianceScaling(1e-4, mode="fan_avg", distribution="uniform")
@@ -49,11 +47,14 @@ class BertCNN(keras.Model):
     `keras.saving.load_model("model.keras")`: without the import Keras cannot locate the class 'BertCNN'.
     """
 
+    config_class = BertCNNConfig
+
     def __init__(
         self, encoder, kernel_sizes=(3, 4, 5), num_filters=100, dropout=0.5, num_labels=2, hidden_units=None, **kwargs
     ):
         super().__init__(**kwargs)
-        self.settings = BertCNNConfig(kernel_sizes, num_filters, dropout, num_labels, hidden_units).head
+        sizes = {"kernel_sizes": kernel_sizes, "num_filters": num_filters, "hidden_units": hidden_units}
+        self.settings = self.config_class(**sizes, dropout=dropout, num_labels=num_labels).head
         self.encoder = encoder
         dtype = self.dtype_policy  # a saved model's own, whatever Keras is set to when it is loaded
         relu = {"activation": "relu", "dtype": dtype}
@@ -65,7 +66,7 @@ class BertCNN(keras.Model):
     @classmethod
     def from_encoder(cls, name: str = DEFAULT_ENCODER, **config) -> "BertCNN":
         """A pretrained encoder under a new head; `config` as in `BertCNNConfig`."""
-        settings = BertCNNConfig.of(**config)  # wrong settings raise here, before the encoder is loaded
+        settings = cls.config_class.of(**config)  # wrong settings raise here, before the encoder is loaded
         model = cls(load_keras_encoder(name), **settings.head)
         model.build()
         return model
@@ -86,14 +87,14 @@ class BertCNN(keras.Model):
         self.classifier.build((None, self.settings["hidden_units"] or width))
         self.built = True
 
-    def embed(self, input_ids, attention_mask):
+    def embed(self, input_ids, attention_mask, training=None):
         """One vector per token, in context: (B, T) -> (B, T, D)."""
         input_ids, attention_mask = ops.cast(input_ids, "int32"), ops.cast(attention_mask, "int32")
         # text first, padding last: BERT counts positions from 0, wherever the padding is
         order = ops.argsort(1 - attention_mask, axis=1)
         input_ids, mask = (ops.take_along_axis(ids, order, axis=1) for ids in (input_ids, attention_mask))
         inputs = {"token_ids": input_ids, "segment_ids": ops.zeros_like(input_ids), "padding_mask": mask}
-        hidden = self.encoder(inputs)["sequence_output"]
+        hidden = self.encoder(inputs, training=training)["sequence_output"]
         return ops.take_along_axis(hidden, ops.argsort(order, axis=1)[..., None], axis=1)
 
     def convolve(self, hidden, attention_mask):
@@ -123,7 +124,7 @@ class BertCNN(keras.Model):
     def call(self, inputs, training=None):
         """`{"input_ids": (B, T), "attention_mask": (B, T)}` -> logits (B, C)."""
         input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
-        hidden = self.embed(input_ids, attention_mask)
+        hidden = self.embed(input_ids, attention_mask, training)
         maps = self.convolve(hidden, attention_mask)
         features = self.pool(maps)
         return self.classify(features, training)

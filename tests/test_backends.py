@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from conftest import STEPS, assert_same
 
 from companion.attribution import explain
@@ -37,6 +38,10 @@ def reference(random_encoder, tmp_path_factory):
     tokenizer = load_tokenizer(random_encoder)
     for part in (model, tokenizer):
         part.save_pretrained(folder / "model")
+    settings.hidden_dropout_prob = 0.3
+    transformers.BertModel(settings).save_pretrained(folder / "drops")
+    settings.hidden_dropout_prob = 0.0
+    tokenizer.save_pretrained(folder / "drops")
     inputs = tokenizer(TEXTS, padding=True, return_tensors="pt")
     arrays = {name: tensor.numpy().astype("int32") for name, tensor in inputs.items()}
     np.savez(folder / "inputs.npz", labels=np.array(LABELS), **arrays)
@@ -71,7 +76,7 @@ def backend(request, reference, tmp_path_factory):
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[-1] == request.param  # the environment variable was obeyed
-    return out, {name: dict(np.load(out / f"{name}.npz")) for name in ("class", "graph")}
+    return out, {name: dict(np.load(out / f"{name}.npz")) for name in ("class", "graph", "tasks", "dropout")}
 
 
 @pytest.mark.parametrize("variant", ["class", "graph"])
@@ -96,6 +101,21 @@ def test_fit_takes_the_steps_that_pytorch_takes(reference, backend, variant):
     losses = reference[1]["losses"]
     np.testing.assert_allclose(backend[1][variant]["losses"], losses, atol=1e-3)
     assert losses[0] - losses[-1] > 0.1
+
+
+@pytest.mark.parametrize("name", ["DocumentCNN", "TaggingCNN", "SummaryCNN"])
+def test_a_new_model_of_a_task_trains_is_saved_and_is_the_pytorch_class_s(backend, name):
+    found = backend[1]["tasks"]
+    assert np.isfinite(found[f"{name} losses"]).all() and found[name].std() > 0
+    np.testing.assert_allclose(found[f"{name} loaded"], found[name], atol=1e-6)
+    np.testing.assert_allclose(found[f"{name} in_pytorch"], found[name], atol=1e-4)
+
+
+@pytest.mark.parametrize("variant", ["class", "graph"])
+def test_fit_has_the_encoder_s_dropout_and_evaluate_has_not(backend, variant):
+    found = backend[1]["dropout"]
+    assert np.ptp(found[f"{variant} fit"]) > 1e-3
+    assert np.ptp(found[f"{variant} evaluate"]) == 0
 
 
 @pytest.mark.parametrize("variant", ["class", "graph"])

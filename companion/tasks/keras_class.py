@@ -1,8 +1,6 @@
 """Keras, as classes: the series' `BertCNN` on documents, tokens and sentences. Inputs are a dict of arrays."""
 
 from companion import keras_class
-from companion.config import BertCNNConfig
-from companion.encoders import DEFAULT_ENCODER, load_keras_encoder
 from companion.quiet import keras
 from companion.tasks.config import SummaryConfig, TaggingConfig
 
@@ -18,15 +16,7 @@ def centre(convs, hidden, mask):
 class TaskCNN(keras_class.BertCNN):
     """What the three tasks share: output layers of any width, and pieces of a text, read one after the other."""
 
-    config_class, smallest = BertCNNConfig, (1, 1, 2)
-
-    @classmethod
-    def from_encoder(cls, name: str = DEFAULT_ENCODER, **config):
-        """A pretrained encoder under a new head; `config` as in the class's config."""
-        settings = cls.config_class.of(**config).head  # wrong settings raise here, before the encoder is loaded
-        model = cls(load_keras_encoder(name), **settings)
-        model.build()
-        return model
+    smallest = (1, 1, 2)
 
     @classmethod
     def from_pretrained(cls, name="classifier"):
@@ -36,20 +26,26 @@ class TaskCNN(keras_class.BertCNN):
         return keras_class.load_pretrained(name, cls.from_encoder, getattr(pytorch_class, cls.__name__))
 
     def build(self, input_shape=None):
-        one = ops.ones(self.smallest, "int32")  # reading two tokens makes every layer's weights
+        if self.built:
+            return
+        for conv in self.convs:  # JAX can make no weights within `ops.map`
+            conv.build((None, None, self.encoder.hidden_dim))
+        one = ops.ones(self.smallest, "int32")  # reading two tokens makes every other layer's weights
         self.call({"input_ids": one, "attention_mask": one, "window_mask": one})
         self.built = True
 
-    def read(self, *inputs):
+    def read(self, *inputs, training=None):
         """The strongest window of each filter in each piece: (B, P, T) -> (B, P, K*F); 0 for pieces of padding."""
 
         def read_piece(piece):
             input_ids, attention_mask, window_mask = piece  # (B, T)
-            maps = self.convolve(self.embed(input_ids, attention_mask), attention_mask)
+            maps = self.convolve(self.embed(input_ids, attention_mask, training), attention_mask)
             return self.pool([windows * ops.cast(window_mask, windows.dtype)[..., None] for windows in maps])
 
-        pieces = ops.map(read_piece, [ops.swapaxes(x, 0, 1) for x in inputs])  # (P, B, K*F)
-        return ops.swapaxes(pieces, 0, 1)
+        inputs = [ops.swapaxes(x, 0, 1) for x in inputs]  # (P, B, T)
+        if keras.backend.backend() == "jax":  # whose `ops.map` cannot carry on the state of the encoder's dropout
+            return ops.stack([read_piece(piece) for piece in zip(*inputs, strict=True)], axis=1)
+        return ops.swapaxes(ops.map(read_piece, inputs), 0, 1)  # (B, P, K*F)
 
 
 @register
@@ -58,7 +54,7 @@ class DocumentCNN(TaskCNN):
 
     def call(self, inputs, training=None):
         """Pieces (B, P, T), as `documents.cut` makes them -> logits (B, C)."""
-        pieces = self.read(inputs["input_ids"], inputs["attention_mask"], inputs["window_mask"])  # (B, P, K*F)
+        pieces = self.read(inputs["input_ids"], inputs["attention_mask"], inputs["window_mask"], training=training)
         return self.classify(ops.max(pieces, axis=1), training)
 
 
@@ -80,7 +76,7 @@ class TaggingCNN(TaskCNN):
 
     def call(self, inputs, training=None):
         """Tokens (B, T) -> logits (B, T, C)."""
-        hidden = self.embed(inputs["input_ids"], inputs["attention_mask"])
+        hidden = self.embed(inputs["input_ids"], inputs["attention_mask"], training)
         maps = self.convolve(hidden, inputs["attention_mask"])
         features = ops.concatenate(maps, axis=2)  # (B, T, K*F): no pooling, each token keeps its own windows
         return self.classify(features, training)
@@ -94,21 +90,24 @@ class SummaryCNN(TaskCNN):
 
     def __init__(self, encoder, num_filters=100, num_labels=1, sentence_kernel_sizes=(3,), **settings):
         super().__init__(encoder, num_filters=num_filters, num_labels=num_labels, **settings)
-        sizes = self.settings["sentence_kernel_sizes"] = tuple(sentence_kernel_sizes)
+        sizes = self.settings["sentence_kernel_sizes"] = SummaryConfig(sentence_kernel_sizes).sentence_kernel_sizes
         relu = {"activation": "relu", "dtype": self.dtype_policy}
         self.sentence_convs = [keras.layers.Conv1D(num_filters, k, name=f"sentence_conv_{k}", **relu) for k in sizes]
 
     def call(self, inputs, training=None):
         """Sentences (B, S, T) -> logits (B, S)."""
         mask = inputs["attention_mask"]
-        sentences = self.read(inputs["input_ids"], mask, mask)  # (B, S, K*F)
+        sentences = self.read(inputs["input_ids"], mask, mask, training=training)  # (B, S, K*F)
         maps = centre(self.sentence_convs, sentences, ops.any(mask, axis=2)) or [sentences]
         return self.classify(ops.concatenate(maps, axis=2), training)[..., 0]
 
 
 @register
 def marked_cross_entropy(labels, logits):
-    """The loss of a `SummaryCNN`: binary cross-entropy of the sentences whose labels (B, S) are not -100."""
+    """The loss of a `SummaryCNN`: binary cross-entropy of the sentences whose labels (B, S) are not -100.
+
+    One value for each document, (B,), as `sample_weight` needs; their mean is that over the sentences of the batch.
+    """
     marked = ops.cast(ops.not_equal(labels, -100), logits.dtype)
     loss = ops.binary_crossentropy(ops.cast(labels, logits.dtype) * marked, logits, from_logits=True)
-    return ops.sum(loss * marked) / ops.maximum(ops.sum(marked), 1)
+    return ops.sum(loss * marked, axis=1) / ops.maximum(ops.mean(ops.sum(marked, axis=1)), 1e-7)
