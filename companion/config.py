@@ -73,6 +73,13 @@ class BertCNNConfig(PreTrainedConfig):
             raise ValueError(f"A BERT-CNN has no setting {', '.join(unknown)}; see BertCNNConfig.")
         return cls(**settings)
 
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """A saved config. Raises ValueError for that of another model."""
+        if (kind := config_dict.get("model_type", cls.model_type)) != cls.model_type:
+            raise ValueError(f"The saved model is of type '{kind}', not '{cls.model_type}' as this class.")
+        return super().from_dict(config_dict, **kwargs)
+
     @property
     def head(self) -> dict:
         """What describes the head alone: arguments that make it again, in either framework."""

@@ -137,10 +137,8 @@ def check_found(name, found: dict, mismatched: bool = False) -> None:
     other = {key for key, *_ in found["mismatched_keys"]}
     keys = {*found["missing_keys"]} - other if mismatched else {*found["missing_keys"], *other}
     if lacking := sorted(key for key in keys if "pooler" not in key):  # whose output is not used
-        raise ValueError(
-            f"The weights of '{name}' are not those of its config.json: {len(lacking)} are missing or have "
-            f"another shape, such as {lacking[0]}."
-        )
+        what = f"{len(lacking)} are missing or have another shape, such as {lacking[0]}"
+        raise ValueError(f"The weights of '{name}' are not those of its config.json: {what}.")
 
 
 def check_vectors(encoder, name: str) -> None:

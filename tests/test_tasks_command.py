@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,6 +106,10 @@ def test_the_encoder_is_trained_unless_it_is_frozen(quick, write, random_encoder
         ("documents", [{"text": "a", "label": 1}], "shows one class only in training"),
         ("summaries", [{"sentences": ["a", "b"], "key": [0, 0]}], "Document 0 .* neither a key sentence nor a summary"),
         ("tagging", [{"tokens": "a b", "ner_tags": "O O"}], "Tokens and tags must be lists, which CSV cannot store"),
+        ("tagging", [{"tokens": None, "ner_tags": ["O"]}], "must be lists"),
+        ("documents", [{"sentences": "['a', 'film']", "genre": "x"}, {"sentences": "['b']", "genre": "y"}], "be lists"),
+        ("summaries", [{"sentences": "a film", "key": "100000"}], "Sentences and their marks must be lists"),
+        ("summaries", [{"sentences": ["a", None], "key": [1, 0]}], "must be lists"),
     ],
 )
 def test_other_data_is_refused_before_training(write, random_encoder, tmp_path, task, rows, message):
@@ -143,8 +148,31 @@ def test_labels_unseen_in_training_are_refused(write, random_encoder, tmp_path):
         tasks.load("documents", folder)
 
 
+def test_a_tag_without_a_name_is_refused(tmp_path):
+    tag = datasets.ClassLabel(names=["O", "B-a", "I-a"])
+    features = datasets.Features({"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(tag)})
+    rows = datasets.Dataset.from_list([{"tokens": ["a", "film"], "ner_tags": [0, -1]}], features=features)
+    datasets.DatasetDict({"train": rows, "test": rows}).save_to_disk(tmp_path / "d")
+    with pytest.raises(ValueError, match=r"a tag without a name; the names are .*, and the tags \[0, -1\]"):
+        tasks.load("tagging", str(tmp_path / "d"))
+
+
+def test_an_empty_split_is_refused(write):
+    folder = write(rows_of("tagging"))
+    rows = pd.read_json(Path(folder) / "test.jsonl", lines=True)
+    (Path(folder) / "test.jsonl").unlink()
+    rows.iloc[:0].to_parquet(Path(folder) / "test.parquet")
+    with pytest.raises(ValueError, match="test"):
+        tasks.load("tagging", folder)
+
+
+def test_a_column_source_may_say_where_a_text_is_from(write):
+    rows = [row | {"source": "a newspaper"} for row in rows_of("summaries")]
+    assert tasks.load("summaries", write(rows))["train"][0]["key"] == rows[0]["key"]
+
+
 def test_an_unknown_head_is_refused(write, tmp_path):
-    with pytest.raises(ValueError, match="tagging has no head lstm; it has linear, token_mlp, cnn"):
+    with pytest.raises(ValueError, match="tagging has no head lstm; it has linear, cnn_1, token_mlp, cnn"):
         tasks.main(["tagging", write(rows_of("tagging")), "--heads", "lstm", "--results", str(tmp_path / "r")])
 
 

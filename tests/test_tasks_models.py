@@ -7,6 +7,7 @@ import torch
 from conftest import LONG
 
 from companion import weights
+from companion.pytorch_class import BertCNN
 from companion.tasks import keras_class, pytorch_class
 
 HEADS = {
@@ -27,6 +28,7 @@ class Pair:
 
     def __init__(self, encoder, name, config):
         torch.manual_seed(1)
+        self.encoder = encoder
         self.name, self.torch = name, getattr(pytorch_class, name).from_encoder(encoder, **config)
         self.torch.classifier.weight.data *= 10  # a new output layer is small; a difference should show in the logits
         self.keras = weights.to_keras(self.torch, getattr(keras_class, name).from_encoder(encoder, **config))
@@ -73,7 +75,7 @@ def test_every_step_agrees_from_the_same_hidden(pair, monkeypatch):
     # the Keras model looks its vectors up: input_ids are their numbers
     numbers = np.arange(ids.numel(), dtype=np.int32).reshape(ids.shape)
     flat = keras.ops.convert_to_tensor(hidden.reshape(-1, 32).numpy())
-    monkeypatch.setattr(pair.keras, "embed", lambda ids, mask: keras.ops.take(flat, ids, axis=0))
+    monkeypatch.setattr(pair.keras, "embed", lambda ids, mask, training: keras.ops.take(flat, ids, axis=0))
     theirs = np.array(pair.keras({**inputs, "input_ids": numbers}))
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
     assert np.ptp(ours) > 0.01
@@ -123,6 +125,57 @@ def test_another_second_convolution_is_refused(random_encoder):
     target = keras_class.SummaryCNN.from_encoder(random_encoder, sentence_kernel_sizes=(1, 3))
     with pytest.raises(ValueError, match="The models differ"):
         weights.to_keras(source, target)
+
+
+def test_another_tasks_folder_is_refused(random_encoder, tmp_path):
+    """Read as a text's classifier, a tagger's classes would be B- and I-."""
+    classes = {0: "O", 1: "B-a", 2: "I-a"}
+    pytorch_class.TaggingCNN.from_encoder(random_encoder, id2label=classes).save_pretrained(tmp_path)
+    for model_class in (BertCNN, pytorch_class.DocumentCNN, pytorch_class.SummaryCNN, keras_class.DocumentCNN):
+        with pytest.raises(ValueError, match="The saved model is of type 'bert_cnn_tagging', not 'bert_cnn"):
+            model_class.from_pretrained(tmp_path)
+    for model_class in (pytorch_class.TaggingCNN, keras_class.TaggingCNN):
+        with pytest.raises(ValueError, match="The saved model is of type 'bert_cnn', not 'bert_cnn_tagging'"):
+            model_class.from_pretrained()  # the package's classifier of texts
+
+
+@pytest.mark.parametrize(
+    "name, settings, message",
+    [
+        ("TaggingCNN", {"kernel_sizes": (2,)}, "odd kernel sizes"),
+        ("SummaryCNN", {"sentence_kernel_sizes": (2,)}, "odd kernel sizes"),
+        ("SummaryCNN", {"num_labels": 3}, "A sentence gets one score"),
+    ],
+)
+def test_keras_refuses_the_settings_that_pytorch_refuses(pair, name, settings, message):
+    for make in (getattr(keras_class, name), getattr(pytorch_class, name).from_encoder):
+        with pytest.raises(ValueError, match=message):
+            make(pair.keras.encoder if make is getattr(keras_class, name) else pair.encoder, **settings)
+
+
+@pytest.mark.parametrize("name", ["TaggingCNN", "SummaryCNN"])
+def test_a_batch_without_a_label_has_no_loss_and_no_gradient(random_encoder, name):
+    inputs = {key: torch.from_numpy(array).long() for key, array in random_inputs(name).items()}
+    model = getattr(pytorch_class, name).from_encoder(random_encoder)
+    shape = inputs["input_ids"].shape if name == "TaggingCNN" else inputs["input_ids"].shape[:2]
+    loss = model(**inputs, labels=torch.full(shape, -100)).loss
+    loss.backward()
+    assert loss == 0 and model.classifier.weight.grad.abs().max() == 0
+
+
+def test_what_is_not_cut_into_pieces_is_refused(random_encoder):
+    tokens = torch.ones((2, 5), dtype=torch.long)
+    model = pytorch_class.DocumentCNN.from_encoder(random_encoder)
+    for masks in ({}, {"attention_mask": tokens}, {"attention_mask": tokens[None]}):
+        with pytest.raises(ValueError, match="read as pieces and their masks"):
+            model(input_ids=tokens, **masks)
+
+
+def test_a_taggers_vectors_may_come_without_a_mask(random_encoder):
+    model, hidden = pytorch_class.TaggingCNN.from_encoder(random_encoder), torch.randn(2, 5, 32)
+    with torch.no_grad():
+        alone = model(hidden=hidden).logits
+        assert torch.equal(alone, model(hidden=hidden, attention_mask=torch.ones(2, 5, dtype=torch.long)).logits)
 
 
 def test_saved_models_come_back_with_the_same_logits(pair, tmp_path):

@@ -88,6 +88,8 @@ def test_precision_at_k():
         ([["", "  "]], [[1, 0]], "Document 0 has no sentence"),
         ([["a", "film"]], [[1]], "Document 0 has 2 sentences; `key` needs a 0 or 1 for each of them"),
         ([["a"]], [[2]], "Document 0 has 1 sentences; `key` needs a 0 or 1"),
+        (["ab"], [[1, 0]], "Document 0 is not a list of sentences"),
+        ([["a"], ["a", None]], [[1], [1, 0]], "Document 1 is not a list of sentences that are text"),
     ],
 )
 def test_bad_documents_are_refused_in_one_sentence(random_encoder, sentences, key, message):
@@ -129,7 +131,21 @@ def test_the_loss_is_the_same_in_both_frameworks_and_ignores_padding(random_enco
     expected = np.mean(np.log1p(np.exp(logits[real])) - batch["labels"][real] * logits[real])
     assert output.loss.item() == pytest.approx(expected, abs=1e-5)
     theirs = keras_class.marked_cross_entropy(batch["labels"], keras.ops.convert_to_tensor(output.logits.numpy()))
-    assert float(theirs) == pytest.approx(expected, abs=1e-5)
+    assert np.mean(theirs) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_sample_weight_counts_a_documents_own_loss():
+    """Weight 0 takes a document out; alone it counts as it does beside another of the same length."""
+    labels = np.array([[1, 0, 0], [0, 1, -100]])
+    logits = np.array([[3.0, -1.0, 2.0], [0.5, -4.0, 9.0]], "float32")
+    losses = np.log1p(np.exp(logits)) - np.maximum(labels, 0) * logits
+    own = np.array([losses[0].sum(), losses[1, :2].sum()])
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Identity()(inputs))
+    model.compile("sgd", keras_class.marked_cross_entropy)
+    for weight in ([1, 1], [1, 0], [0, 1], [2, 0]):
+        found = model.evaluate(logits, labels, sample_weight=np.array(weight, "float32"), batch_size=2, verbose=0)
+        assert found == pytest.approx(np.dot(weight, own) / 5, rel=1e-5)
 
 
 def test_keras_fit_learns_to_pick(random_encoder):

@@ -46,6 +46,42 @@ def test_scores_of_known_cases():
     assert span_counts([["B-a", "I-a"]], [["B-a", "O"]]).tolist() == [[0, 1, 1]]
 
 
+@pytest.mark.parametrize(
+    "gold, found, message",
+    [
+        (["B-a", "O"], ["B-a", "O"], "Tags are O, B-type and I-type; here is 'B'"),  # one text, not in a list
+        ([["B", "O"]], [["B", "O"]], "here is 'B'"),
+        ([["S-a"]], [["S-a"]], "here is 'S-a'"),
+        ([[1]], [[1]], "here is 1"),
+        ([["O", "O"]], [["O"]], "differ in number"),
+    ],
+)
+def test_other_tags_are_refused_before_they_count_as_no_names(gold, found, message):
+    with pytest.raises(ValueError, match=message):
+        span_counts(gold, found)
+
+
+def test_no_text_has_no_score():
+    assert span_scores(span_counts([], [])) == {"precision": 0, "recall": 0, "f1": 0}
+
+
+@pytest.mark.parametrize("dropped", ["\u200b", "\ufe0f", "\x07"])
+def test_a_word_without_pieces_does_not_break_a_name(dropped):
+    words, gold = ["Odile", dropped, dropped, "Farrant", "and", dropped, "Ada"], "B-a I-a I-a I-a O O B-a".split()
+    (row,) = encode([words], [gold], load_tokenizer("embedded"), ["O", "B-a", "I-a"])
+    certain = np.eye(3)[np.maximum(row["labels"], 0)]
+    assert word_tags(certain, row["words"], len(words), ["O", "B-a", "I-a"]) == gold
+
+
+def test_a_tokenizer_that_reads_words_otherwise_is_refused():
+    vocabulary = {
+        token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "a", "\u0120", "\u0120a"])
+    }
+    tokenizer = transformers.RobertaTokenizer(vocab=vocabulary, merges=[("\u0120", "a")])
+    with pytest.raises(ValueError, match="load it with add_prefix_space=True"):
+        encode([["a", "a"]], [["O", "O"]], tokenizer, NAMES)
+
+
 def test_label_names_are_complete_for_each_type():
     assert label_names([["O", "B-b"], ["I-a"]]) == ["O", "B-a", "I-a", "B-b", "I-b"]
 

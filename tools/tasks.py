@@ -106,7 +106,8 @@ HEADS: dict[str, dict[str, Any]] = {  # a model and its settings; None for what 
     },
     "tagging": {
         "linear": (TaggingCNN, {"kernel_sizes": ()}),
-        "token_mlp": (TaggingCNN, {"kernel_sizes": (1,), "num_filters": 300}),
+        "cnn_1": (TaggingCNN, {"kernel_sizes": (1,), "num_filters": 300}),  # as many filters as the CNN below
+        "token_mlp": (TaggingCNN, {"kernel_sizes": (1,), "num_filters": 900}),  # as many weights in its windows
         "cnn": (TaggingCNN, {"kernel_sizes": (1, 3, 5)}),
     },
     "summaries": {
@@ -133,13 +134,15 @@ def load(task: str, name: str) -> dict[str, list[dict]]:
         splits = load_dataset(name)
     if missing := {"train", "test"} - set(splits):
         raise ValueError(f"'{name}' has no split {' and '.join(sorted(missing))}; it has {list(splits)}.")
+    if empty := [split for split in ("train", "test") if not len(splits[split])]:
+        raise ValueError(f"The split {' and '.join(empty)} of '{name}' has no row.")
     try:
         read = {s: [read_row(task, row, splits[s].features) for row in splits[s]] for s in ORDER if s in splits}
     except KeyError as error:
         raise ValueError(f"For {task} the dataset '{name}' needs the column {error}.") from None
     for i, row in enumerate(chain(*read.values())):
-        if task == "documents" and not isinstance(row["label"], (int, str)):
-            raise ValueError(f"A document has one class; the labels of '{name}' are numbers or lists.")
+        if task == "documents" and (not isinstance(row["label"], (int, str)) or row["label"] == -1):
+            raise ValueError(f"A document has one class; the labels of '{name}' are numbers or lists, or -1 for none.")
         if task == "summaries" and not any(text.strip() for text in row["references"]):
             raise ValueError(f"Document {i} of '{name}' has neither a key sentence nor a summary.")
     if task == "documents":
@@ -152,15 +155,21 @@ def load(task: str, name: str) -> dict[str, list[dict]]:
 
 
 def read_row(task: str, row: dict, features) -> dict:
+    lists = {"tagging": ["tokens", "ner_tags"], "summaries": ["sentences", "key"], "documents": ["sentences"]}[task]
+    lists = ["source", "source_labels", "target"] if "source_labels" in row else lists  # SciTLDR
+    for name in [] if task == "documents" and "text" in row else lists:
+        if name in row and (not isinstance(row[name], list) or None in row[name]):
+            what = "Tokens and tags" if task == "tagging" else "Sentences and their marks"
+            raise ValueError(f"{what} must be lists, which CSV cannot store: use JSON or Parquet (column '{name}').")
     if task == "documents":
         text = row["text"] if "text" in row else " ".join(row["sentences"])
         return {"text": text, "label": row["label"] if "label" in row else row["genre"]}
     if task == "tagging":
-        if not isinstance(row["tokens"], list) or not isinstance(row["ner_tags"], list):
-            raise ValueError("Tokens and tags must be lists, which CSV cannot store: use JSON or Parquet.")
         names = getattr(features["ner_tags"].feature, "names", None)  # the Hub has some datasets' tags as numbers
+        if names and not all(0 <= i < len(names) for i in row["ner_tags"]):
+            raise ValueError(f"A text has a tag without a name; the names are {names}, and the tags {row['ner_tags']}.")
         return {"tokens": row["tokens"], "tags": [names[i] for i in row["ner_tags"]] if names else row["ner_tags"]}
-    if "source" in row:  # SciTLDR
+    if "source_labels" in row:
         return {"sentences": row["source"], "key": row["source_labels"], "references": row["target"]}
     key = [int(rank == 1) for rank in row["prominence"]] if "prominence" in row else row["key"]
     references = row.get("summaries") or [" ".join(compress(row["sentences"], key))]

@@ -43,6 +43,8 @@ def explain(model, text: str, tokenizer, batch_size: int = 16, **pieces) -> Expl
 
     model: a `DocumentCNN` of either framework. pieces: arguments of `cut`. `token` numbers the tokens of all pieces.
     """
+    if batch_size < 1:
+        raise ValueError(f"A batch has 1 piece or more, not {batch_size}.")
     head, found, places = _read_head(model), [], []
     check_tokenizer(tokenizer, head.vocabulary, head.rows, given=True)
     row = cut([text], tokenizer, head.kernel_sizes, **pieces)[0]

@@ -24,6 +24,11 @@ def centre(convs, hidden, mask):
     return [F.relu(w).transpose(1, 2) * mask for w in windows]
 
 
+def marked_mean(losses, marked):
+    """The mean of the losses that are marked; 0 where none is."""
+    return (losses * marked).sum() / marked.sum().clamp(min=1)
+
+
 class TaskCNN(BertCNN):
     """What the three tasks share: output layers of any width, and pieces of a text, read a few at a time."""
 
@@ -36,6 +41,8 @@ class TaskCNN(BertCNN):
 
     def read(self, tokens, attention_mask, window_mask):
         """The strongest window of each filter in each piece: (B, P, T) -> (B, P, K*F); 0 for pieces of padding."""
+        if any(mask is None or mask.ndim != 3 for mask in (attention_mask, window_mask)):
+            raise ValueError("A text is read as pieces and their masks, (B, P, T): see `documents.cut`.")
         alive, read = attention_mask.any(dim=2), self.read_pieces  # (B, P)
         order = attention_mask[alive].sum(dim=1).argsort()  # pieces of about one length together: little padding
         parts = [x[alive][order].split(PIECES) for x in (tokens, attention_mask, window_mask)]
@@ -82,13 +89,17 @@ class TaggingCNN(TaskCNN):
     def forward(self, input_ids=None, attention_mask=None, labels=None, hidden=None, token_type_ids=None):
         """Tokens (B, T) -> `logits` (B, T, C), `loss` where `labels` (B, T) are not -100; token types are not used."""
         if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
+            attention_mask = torch.ones_like(input_ids if hidden is None else hidden[..., 0], dtype=torch.long)
         hidden = self.embed(input_ids, attention_mask) if hidden is None else hidden
         maps = self.convolve(hidden, attention_mask)
         features = torch.cat(maps, dim=2)  # (B, T, K*F): no pooling, each token keeps its own windows
         logits = self.classify(features)
-        loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        loss = None if labels is None else self.loss(logits, labels)
         return TokenClassifierOutput(loss=loss, logits=logits)
+
+    def loss(self, logits, labels):
+        """Cross-entropy of the tokens whose labels (B, T) are not -100."""
+        return marked_mean(F.cross_entropy(logits.transpose(1, 2), labels, reduction="none"), labels != -100)
 
 
 class SummaryCNN(TaskCNN):
@@ -107,9 +118,13 @@ class SummaryCNN(TaskCNN):
         sentences = self.read(input_ids if hidden is None else hidden, attention_mask, attention_mask)  # (B, S, K*F)
         maps = centre(self.sentence_convs, sentences, attention_mask.any(dim=2)) or [sentences]
         logits = self.classify(torch.cat(maps, dim=2)).squeeze(2)
-        pairs = None if labels is None else (logits[labels >= 0], labels[labels >= 0].to(logits.dtype))
-        loss = pairs and F.binary_cross_entropy_with_logits(*pairs)
+        loss = None if labels is None else self.loss(logits, labels)
         return TokenClassifierOutput(loss=loss, logits=logits)
+
+    def loss(self, logits, labels):
+        """Binary cross-entropy of the sentences whose labels (B, S) are not -100."""
+        targets = labels.clamp(min=0).to(logits.dtype)
+        return marked_mean(F.binary_cross_entropy_with_logits(logits, targets, reduction="none"), labels != -100)
 
 
 # From here on AutoModelForTokenClassification and pipeline("token-classification") load a saved TaggingCNN.

@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from companion.files import is_text
+
 
 def encode(sentences, key, tokenizer, max_length: int = 128) -> list[dict]:
     """Return a row for each document: `input_ids`, `attention_mask` (S, T) and `labels` (S,), 1 for a key sentence.
@@ -10,6 +12,8 @@ def encode(sentences, key, tokenizer, max_length: int = 128) -> list[dict]:
     Raises ValueError, with one sentence, for a document with no sentence, or with other marks than one for each.
     """
     for i, (document, marks) in enumerate(zip(sentences, key, strict=True)):
+        if isinstance(document, str) or not all(isinstance(s, str) and is_text(s) for s in document):
+            raise ValueError(f"Document {i} is not a list of sentences that are text.")
         if not any(sentence.strip() for sentence in document):
             raise ValueError(f"Document {i} has no sentence.")
         if len(document) != len(marks) or set(marks) - {0, 1}:
