@@ -39,7 +39,7 @@ def test_scores_follow_from_the_examples(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_heads_that_are_compared_share_seeds_folds_and_test_examples(file):
     rows = pd.read_csv(file, keep_default_na=False)
-    assert not rows.duplicated(["dataset", "head", "regime", "seed", "fold", "encoder"]).any()
+    assert not rows.duplicated(["dataset", "head", "regime", "seed", "fold", "encoder", "settings"]).any()
     assert not rows["dataset"].str.startswith("/").any() and rows["encoder"].map(lambda n: "/" not in n).all()
     trained = rows[rows["regime"].ne("untrained")]
     for _, same in trained.groupby(["dataset", "encoder", "regime"]):
@@ -109,9 +109,9 @@ def test_what_does_not_belong_together_is_not_compared(tmp_path, cells, message)
 
 
 def test_the_verdicts_of_a_table_are_corrected_together():
-    table = compare_heads("tagging", [("cnn", "linear"), ("cnn", "token_mlp"), ("token_mlp", "linear")])
-    alone = compare_heads("tagging", [("cnn", "token_mlp")])
-    shared = table[table["rival"].eq("token_mlp")].reset_index(drop=True)
+    table = compare_heads("tagging", [("cnn", "linear"), ("cnn", "cnn_1"), ("cnn_1", "linear")])
+    alone = compare_heads("tagging", [("cnn", "cnn_1")])
+    shared = table[table["rival"].eq("cnn_1")].reset_index(drop=True)
     assert shared["difference"].equals(alone["difference"])
     assert set(table["verdict"]) <= set(VERDICTS)
 

@@ -149,29 +149,33 @@ def verdict(examples: pd.DataFrame, datasets=tuple(DATASETS)) -> str:
     picks = {key: pick(table) for key, table in tables.items()}
     lines = [advice(regime, tables, picks) for regime in REGIMES]
     windows = "**Is it the convolution?** Against `token_mlp`, which reads single tokens, the CNN is"
-    lines += [against("tfidf", picks, tables, f"**Try {HEADS['tfidf'].label} first.** Against it, these heads are"), ""]
+    words = f"**Try {HEADS['tfidf'].label} first.** Compared with it, the heads above are"
+    lines += [against("tfidf", picks, tables, words), ""]
     lines += [against("token_mlp", dict.fromkeys(tables, "cnn"), tables, windows), real_bert(picks), missed(tables)]
     return "\n".join(line if not line else f"- {line}" for line in lines if line is not None)
 
 
 def told(found: dict) -> str:
     """{(regime, encoder): comparisons with one rival} in words: on how many sources better, and on how many worse."""
-    votes = {key: by_source(rows) for key, rows in found.items()}
-    everywhere, said = pd.concat(votes.values()).unique(), []
-    for word in ("better", "worse"):
-        counts = {key: v.eq(word).sum() for key, v in votes.items()}
-        zeros = word == "better" and any(counts.values())  # "better on 0 of 2" is said, too
-        where = {key: f"{n} of {len(votes[key])} sources with" for key, n in counts.items() if n or zeros}
-        said.append(f"{word} on {enumerated([f'{n} {listed([key], found)}' for key, n in where.items()])}")
+    votes, said = {key: by_source(rows) for key, rows in found.items()}, []
+    everywhere = pd.concat(votes.values()).unique()
+    for key, own in votes.items():
+        counts, where = own.value_counts(), f"of {len(own)} sources with {listed([key], found)}"
+        worse = f"worse on {counts['worse']}" if "worse" in counts else ""
+        if "better" in everywhere:
+            said.append(f"on {counts.get('better', 'none')} {where}" + (f" ({worse})" if worse else ""))
+        elif worse:
+            said.append(f"{worse} {where}")
+    words = f"better {'' if 'better' in everywhere else 'on none, '}{enumerated(said) or 'worse on none'}"
     if len(everywhere) == 1:
         word = "the same within the margin" if everywhere[0] == VERDICTS[2] else everywhere[0]
-        said = [f"{word} on every source with {listed(votes, found)}"]
-    return f"{', '.join(said)} ({span(pd.concat(found.values()))})"
+        words = f"{word} on every source with {listed(votes, found)}"
+    return f"{words}; differences of {span(pd.concat(found.values()))}"
 
 
 def enumerated(parts) -> str:
-    """A, B and C; "none" of nothing."""
-    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]])) or "none"
+    """A, B and C."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def listed(keys, among) -> str:
@@ -215,5 +219,5 @@ def missed(tables: dict) -> str | None:
     """How large a difference between the CNN and its closest rival could have been missed?"""
     found = [rows["detectable"] for table in tables.values() if len(rows := between(table, "cnn", "token_mlp"))]
     sizes = " to ".join(dict.fromkeys(f"{100 * end(map(end, found)):.1f}" for end in (min, max) if found))
-    one = f"one of {sizes} points between the CNN and `token_mlp` is found four times in five"
+    one = f"one of {sizes} points between the CNN and `token_mlp`, depending on the data, is missed once in five times"
     return f"**How large a difference could have been missed?** Before Holm's correction, {one}." if found else None

@@ -32,12 +32,10 @@ def forest(panels: dict, rivals: dict, names: dict, apart=()):
                 found = table[table["rival"].eq(rival) & table["dataset"].isin(part)]
                 if found.empty:
                     continue
-                shift = 0.22 * (number - (len(rivals) - 1) / 2)
+                shift, colour = 0.22 * (number - (len(rivals) - 1) / 2), display.PALETTE[number]
                 places = [part.index(dataset) + shift for dataset in found["dataset"]]
-                ax.hlines(places, 100 * found["low"], 100 * found["high"], color=display.PALETTE[number], lw=2)
-                ax.plot(
-                    100 * found["difference"], places, "os^D"[number], color=display.PALETTE[number], ms=6, label=label
-                )
+                ax.hlines(places, 100 * found["low"], 100 * found["high"], color=colour, lw=2)
+                ax.plot(100 * found["difference"], places, "os^D"[number], color=colour, ms=6, label=label)
             ax.axvspan(-1, 1, color="#E69F00", alpha=0.2, lw=0, label=BAND)
             ax.axvline(0, color="black", lw=0.8)
             ax.set(yticks=range(len(part)), yticklabels=[names[dataset] for dataset in part])

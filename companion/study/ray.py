@@ -1,7 +1,7 @@
 """The study on a Ray cluster: a process for each GPU or CPU runs the same command in the same folder.
 
-Nothing else is needed, as processes that run the same command share its cells by locks. When a machine is lost, its
-locks are free again, and Ray starts its process again elsewhere, which does the missing cells.
+Processes that run the same command share its cells by locks. When a machine is lost, its locks are free again, and
+Ray starts its process elsewhere, which does the missing cells.
 """
 
 import os

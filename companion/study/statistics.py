@@ -45,8 +45,8 @@ def span_f1(counts):
     As in `macro_f1`: the F1 of all texts' spans together is a mean over texts only to first order.
     """
     right, predicted, gold = np.moveaxis(np.asarray(counts, float), 2, 0)  # (S, N) each
-    counted = predicted + gold  # F1 is 2 * mean(right) / mean(counted)
-    whole = counted.mean(axis=1, keepdims=True)
+    counted = predicted + gold  # F1 is 2 * mean(right) / mean(counted), and 0 where there is no span at all
+    whole = np.maximum(counted.mean(axis=1, keepdims=True), 1e-12)
     f1 = 2 * right.mean(axis=1, keepdims=True) / whole
     return f1 + (2 * right - f1 * counted) / whole
 
@@ -86,8 +86,8 @@ def estimate(values) -> Estimate:
     A two-way analysis of variance with random effects and without replication: seeds, examples, and what is left
     (their interaction) have a mean square each, and the mean's variance is (seeds + examples - rest) / (S * N). Its
     degrees of freedom follow Satterthwaite (1946), with two changes found by simulation (tests/test_statistics.py).
-    With few seeds their mean square is often far too small by chance, which the plain formula takes for a precise
-    estimate: the formula gets it enlarged by 1 + 6 / (S - 1)^2. And the variance is at least a quarter of the rest's.
+    With few seeds their mean square is often far too small by chance. So the degrees of freedom are computed from
+    (1 + 6 / (S - 1)^2) times this mean square, and the variance is at least (rest / 4) / (S * N).
     With one seed: the examples alone. Values that do not vary have an error of 0.
     """
     values = np.atleast_2d(np.asarray(values, float))
