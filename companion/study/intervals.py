@@ -30,4 +30,4 @@ def clustered_mean(values, weights, clusters) -> tuple[float, float, float]:
         return mean, np.nan, np.nan
     model = WLS(values[kept], np.ones(kept.sum()), weights[kept])
     found = model.fit(cov_type="cluster", cov_kwds={"groups": groups[kept]}, use_t=True)
-    return mean, *map(float, found.conf_int()[0])
+    return mean, float(found.conf_int()[0][0]), float(found.conf_int()[0][1])
