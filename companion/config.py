@@ -75,9 +75,9 @@ class BertCNNConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
-        """A saved config. Raises ValueError for that of another model."""
+        """Read a saved config. Raises ValueError if it belongs to another kind of model."""
         if (kind := config_dict.get("model_type", cls.model_type)) != cls.model_type:
-            raise ValueError(f"The saved model is of type '{kind}', not '{cls.model_type}' as this class.")
+            raise ValueError(f"The saved model is of type '{kind}'; this class reads '{cls.model_type}'.")
         return super().from_dict(config_dict, **kwargs)
 
     @property

@@ -18,7 +18,7 @@ def _pairs(torch_model, keras_model):
     pairs = twins(torch_model.encoder, backbone) + head_twins(torch_model, keras_model)
     for parameter, variable in pairs:
         if parameter.numel() != np.prod(variable.shape):
-            raise ValueError(f"The models differ: {variable.path} has another shape than {tuple(parameter.shape)}.")
+            raise ValueError(f"The models differ: {variable.path} does not fit the shape {tuple(parameter.shape)}.")
     return pairs
 
 

@@ -107,6 +107,7 @@ def test_the_encoder_is_trained_unless_it_is_frozen(quick, write, random_encoder
         ("summaries", [{"sentences": ["a", "b"], "key": [0, 0]}], "Document 0 .* neither a key sentence nor a summary"),
         ("tagging", [{"tokens": "a b", "ner_tags": "O O"}], "Tokens and tags must be lists, which CSV cannot store"),
         ("tagging", [{"tokens": None, "ner_tags": ["O"]}], "must be lists"),
+        ("documents", [{"sentences": ["a"], "label": -1}, {"sentences": ["b"], "label": 1}], "without a label"),
         ("documents", [{"sentences": "['a', 'film']", "genre": "x"}, {"sentences": "['b']", "genre": "y"}], "be lists"),
         ("summaries", [{"sentences": "a film", "key": "100000"}], "Sentences and their marks must be lists"),
         ("summaries", [{"sentences": ["a", None], "key": [1, 0]}], "must be lists"),
@@ -162,7 +163,7 @@ def test_an_empty_split_is_refused(write):
     rows = pd.read_json(Path(folder) / "test.jsonl", lines=True)
     (Path(folder) / "test.jsonl").unlink()
     rows.iloc[:0].to_parquet(Path(folder) / "test.parquet")
-    with pytest.raises(ValueError, match="test"):
+    with pytest.raises(ValueError, match=r"The split 'test' of .* is empty"):
         tasks.load("tagging", folder)
 
 

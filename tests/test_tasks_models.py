@@ -132,10 +132,10 @@ def test_another_tasks_folder_is_refused(random_encoder, tmp_path):
     classes = {0: "O", 1: "B-a", 2: "I-a"}
     pytorch_class.TaggingCNN.from_encoder(random_encoder, id2label=classes).save_pretrained(tmp_path)
     for model_class in (BertCNN, pytorch_class.DocumentCNN, pytorch_class.SummaryCNN, keras_class.DocumentCNN):
-        with pytest.raises(ValueError, match="The saved model is of type 'bert_cnn_tagging', not 'bert_cnn"):
+        with pytest.raises(ValueError, match="is of type 'bert_cnn_tagging'; this class reads 'bert_cnn"):
             model_class.from_pretrained(tmp_path)
     for model_class in (pytorch_class.TaggingCNN, keras_class.TaggingCNN):
-        with pytest.raises(ValueError, match="The saved model is of type 'bert_cnn', not 'bert_cnn_tagging'"):
+        with pytest.raises(ValueError, match="is of type 'bert_cnn'; this class reads 'bert_cnn_tagging'"):
             model_class.from_pretrained()  # the package's classifier of texts
 
 

@@ -73,7 +73,7 @@ def test_a_word_without_pieces_does_not_break_a_name(dropped):
     assert word_tags(certain, row["words"], len(words), ["O", "B-a", "I-a"]) == gold
 
 
-def test_a_tokenizer_that_reads_words_otherwise_is_refused():
+def test_a_tokenizer_that_splits_words_differently_is_refused():
     vocabulary = {
         token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "a", "\u0120", "\u0120a"])
     }

@@ -135,14 +135,16 @@ def load(task: str, name: str) -> dict[str, list[dict]]:
     if missing := {"train", "test"} - set(splits):
         raise ValueError(f"'{name}' has no split {' and '.join(sorted(missing))}; it has {list(splits)}.")
     if empty := [split for split in ("train", "test") if not len(splits[split])]:
-        raise ValueError(f"The split {' and '.join(empty)} of '{name}' has no row.")
+        raise ValueError(f"The split '{empty[0]}' of '{name}' is empty.")
     try:
         read = {s: [read_row(task, row, splits[s].features) for row in splits[s]] for s in ORDER if s in splits}
     except KeyError as error:
         raise ValueError(f"For {task} the dataset '{name}' needs the column {error}.") from None
     for i, row in enumerate(chain(*read.values())):
-        if task == "documents" and (not isinstance(row["label"], (int, str)) or row["label"] == -1):
-            raise ValueError(f"A document has one class; the labels of '{name}' are numbers or lists, or -1 for none.")
+        if task == "documents" and not isinstance(row["label"], (int, str)):
+            raise ValueError(f"A document has one class; the labels of '{name}' are numbers or lists.")
+        if task == "documents" and row["label"] == -1:
+            raise ValueError(f"'{name}' has documents without a label (-1). If -1 is a class, write classes as words.")
         if task == "summaries" and not any(text.strip() for text in row["references"]):
             raise ValueError(f"Document {i} of '{name}' has neither a key sentence nor a summary.")
     if task == "documents":

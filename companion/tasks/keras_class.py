@@ -28,7 +28,7 @@ class TaskCNN(keras_class.BertCNN):
     def build(self, input_shape=None):
         if self.built:
             return
-        for conv in self.convs:  # JAX can make no weights within `ops.map`
+        for conv in self.convs:  # JAX cannot create weights inside `ops.map`
             conv.build((None, None, self.encoder.hidden_dim))
         one = ops.ones(self.smallest, "int32")  # reading two tokens makes every other layer's weights
         self.call({"input_ids": one, "attention_mask": one, "window_mask": one})
@@ -43,7 +43,7 @@ class TaskCNN(keras_class.BertCNN):
             return self.pool([windows * ops.cast(window_mask, windows.dtype)[..., None] for windows in maps])
 
         inputs = [ops.swapaxes(x, 0, 1) for x in inputs]  # (P, B, T)
-        if keras.backend.backend() == "jax":  # whose `ops.map` cannot carry on the state of the encoder's dropout
+        if keras.backend.backend() == "jax":  # inside `ops.map` it cannot update the state of dropout
             return ops.stack([read_piece(piece) for piece in zip(*inputs, strict=True)], axis=1)
         return ops.swapaxes(ops.map(read_piece, inputs), 0, 1)  # (B, P, K*F)
 

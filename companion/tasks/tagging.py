@@ -43,7 +43,7 @@ def encode(tokens, tags, tokenizer, names) -> list[dict]:
     """
     rows, repaired = [], 0
     if tokenizer(["a", "a"], is_split_into_words=True)["input_ids"] != tokenizer("a a")["input_ids"]:
-        raise ValueError("The tokenizer reads words otherwise than running text: load it with add_prefix_space=True.")
+        raise ValueError("The tokenizer splits words and running text differently: load it with add_prefix_space=True.")
     for i, (words, own) in enumerate(zip(tokens, tags, strict=True)):
         if isinstance(words, str) or len(words) != len(own) or not len(words):
             raise ValueError(f"Text {i} has {len(words)} tokens and {len(own)} tags; each token needs one tag.")
